@@ -1,0 +1,120 @@
+# Everything sets itself up: Python 3.11, 3.12 or 3.13, make and a package index are enough.
+#
+#   PYTHON=python3.12   the interpreter to use           VENV=.venv-x   another environment
+#   TESTS=tests/unit    which tests                      ARGS='-k name -x'   more for pytest
+#   WORKERS=2           test processes at once           DJANGO='Django~=5.2.0'   pin Django
+
+VENV ?= .venv
+BIN = $(VENV)/bin
+WORKERS ?= 2
+ARGS ?=
+TESTS ?=
+DJANGO ?=
+MATRIX ?= 3.11 3.12 3.13
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+# True for an interpreter that the package supports. (On 3.14 ReArq's command line does not start.)
+SUPPORTED = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+# A name on PATH may be a shim that runs nothing, so each is asked.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	if "$$python" -c '$(SUPPORTED)' >/dev/null 2>&1; then command -v "$$python"; break; fi; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help install test test-matrix docs-test demo dev coverage build clean FORCE
+.PHONY: lint lint-code lint-format lint-types lint-rooms lint-migrations
+
+help:  ## show what there is
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---------------------------------------------------------------- the environment
+
+# Made anew when the interpreter changes; what is in it follows pyproject.toml.
+$(VENV)/python-version: FORCE
+	@if [ -z "$(PYTHON)" ] || ! "$(PYTHON)" -c '$(SUPPORTED)' >/dev/null 2>&1; then \
+		echo "This needs Python 3.11, 3.12 or 3.13 with venv, and '$(PYTHON)' is not that." >&2; \
+		echo "Install one (Debian and Ubuntu: apt install python3 python3-venv; macOS: brew install python@3.13)" >&2; \
+		echo "or name one that you have: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; \
+		exit 1; \
+	fi
+	@version="$$("$(PYTHON)" -c 'import sys; print(sys.base_prefix, *sys.version_info[:3])')"; \
+	if [ "$$version" != "$$(cat $@ 2>/dev/null)" ]; then \
+		echo "making $(VENV) with $(PYTHON) ..."; \
+		"$(PYTHON)" -m venv --clear $(VENV) && echo "$$version" > $@; \
+	fi
+
+$(VENV)/installed: $(VENV)/python-version pyproject.toml
+	@echo "installing into $(VENV) (a minute or two at first) ..."
+	@$(BIN)/python -m pip install -qq --editable '.[dev]' $(if $(DJANGO),'$(DJANGO)')
+	@touch $@
+
+install: $(VENV)/installed  ## make or refresh .venv
+
+# ---------------------------------------------------------------- tests
+
+test: $(VENV)/installed  ## run all tests (TESTS=folder ARGS='-k name')
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS) $(TESTS)
+
+docs-test: $(VENV)/installed  ## run the code blocks of README and docs
+	$(BIN)/python -m pytest $(ARGS) tests/docs
+
+# Django 5.2 on Python 3.11, the newest Django on the others. Each in its own environment.
+test-matrix:  ## run the tests on each Python found: 3.11 with Django 5.2, 3.12 and 3.13 with the newest
+	@missing=; failed=; \
+	for version in $(MATRIX); do \
+		python="$$($(MAKE) --no-print-directory --silent find-python-$$version)"; \
+		if [ -z "$$python" ]; then missing="$$missing $$version"; continue; fi; \
+		case $$version in 3.11) django='Django~=5.2.0';; *) django='Django>=6.0,<7';; esac; \
+		echo "== Python $$version ($$python), $$django"; \
+		$(MAKE) --no-print-directory test VENV=".venv-$$(echo $$version | tr -d .)" \
+			PYTHON="$$python" DJANGO="$$django" || failed="$$failed $$version"; \
+	done; \
+	[ -z "$$missing" ] || echo "not run, no interpreter found on PATH or under ~/.pyenv: Python$$missing"; \
+	[ -z "$$failed" ] || { echo "failed: Python$$failed"; exit 1; }
+
+# Prints the path of Python 3.x, or nothing.
+find-python-%:
+	@for python in python$* $(HOME)/.pyenv/versions/$*.*/bin/python; do \
+		if "$$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then command -v "$$python"; break; fi; \
+	done
+
+coverage: $(VENV)/installed  ## run all tests and show which branches they miss
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(WORKERS) $(ARGS) $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# ---------------------------------------------------------------- gates
+
+lint: lint-code lint-format lint-types lint-rooms lint-migrations  ## run all gates (make -k lint: don't stop at the first)
+
+lint-code: $(VENV)/installed
+	$(BIN)/ruff check .
+
+lint-format: $(VENV)/installed
+	$(BIN)/ruff format --check .
+
+lint-types: $(VENV)/installed
+	$(BIN)/mypy
+
+lint-rooms: $(VENV)/installed
+	$(BIN)/lint-imports
+
+lint-migrations: $(VENV)/installed
+	$(BIN)/python -m django makemigrations --check --dry-run --settings tests.settings
+
+# ---------------------------------------------------------------- the example
+
+demo: $(VENV)/installed  ## run the example shop through a few thousand jobs and show what happened
+	$(BIN)/python example_project/demo.py
+
+dev: $(VENV)/installed  ## the same, and leave it running for browsing
+	$(BIN)/python example_project/demo.py --keep
+
+build: $(VENV)/installed  ## make the wheel and the source archive in dist/
+	$(BIN)/python -m build
+
+clean:  ## remove environments, caches and builds
+	rm -rf .venv .venv-* build dist htmlcov .coverage .coverage.* *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,7 @@
+"""The pages under ``/admin/tasks/``."""
+
+from __future__ import annotations
+
+from django_cfg_tasks.admin.tasklog import TaskLogAdmin
+
+__all__ = ["TaskLogAdmin"]

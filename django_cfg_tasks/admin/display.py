@@ -1,0 +1,113 @@
+"""How job data looks in the admin: HTML for badges, durations, JSON and attempts.
+
+All of it goes through ``format_html``: names, arguments and errors come from outside and stay inert text.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.utils import formats, timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+
+MAX_SHOWN = 50_000
+"""Characters of one value that a page shows."""
+
+NOTHING = "–"
+
+
+def badge(state: str, label: object) -> SafeString:
+    """Return ``label`` as a coloured pill; the colour never stands alone, so it needs no legend."""
+    return format_html('<span class="dct-badge dct-badge-{}">{}</span>', state, label)
+
+
+def duration(milliseconds: float | None) -> str:
+    """Return a duration in the unit that suits it: ``840 ms``, ``12.4 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    if milliseconds is None:
+        return NOTHING
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    seconds = milliseconds / 1000
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def preformatted(text: str, kind: str = "text") -> SafeString | str:
+    """Return ``text`` as a block that keeps its lines and scrolls."""
+    if not text:
+        return NOTHING
+    return format_html('<pre class="dct-block dct-{}" tabindex="0">{}</pre>', kind, shortened(text))
+
+
+def pretty_json(value: Any) -> SafeString | str:
+    """Return JSON data indented; small data stays on one line."""
+    line = json.dumps(value, ensure_ascii=False, default=str)
+    return preformatted(
+        line if len(line) < 60 else json.dumps(value, ensure_ascii=False, indent=2, default=str), "json"
+    )
+
+
+def shortened(text: str) -> str:
+    """Return ``text``, or as much of it as a page can bear and a word on the rest."""
+    rest = len(text) - MAX_SHOWN
+    if rest <= 0:
+        return text
+    more = ngettext("… and %(count)d character more", "… and %(count)d characters more", rest) % {"count": rest}
+    return f"{text[:MAX_SHOWN]}\n{more}"
+
+
+def attempts_table(attempts: Sequence[Mapping[str, Any]]) -> SafeString | str:
+    """Return a job's attempts as a table, the first one on top, tracebacks folded."""
+    if not attempts:
+        return NOTHING
+    heads = [gettext(head) for head in ("#", "Outcome", "Worker", "Started", "Ran", "Error")]
+    return format_html(
+        '<div class="dct-scroll"><table class="dct-attempts"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>',
+        format_html_join("", '<th scope="col">{}</th>', ((head,) for head in heads)),
+        format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                         (_attempt(attempt) for attempt in attempts)),
+    )  # fmt: skip
+
+
+def _attempt(attempt: Mapping[str, Any]) -> tuple[Any, ...]:
+    start, finish = _moment(attempt.get("start_time")), _moment(attempt.get("finish_time"))
+    ran = (finish - start).total_seconds() * 1000 if start and finish else None
+    outcome = str(attempt.get("outcome") or "")
+    return (
+        attempt.get("attempt", NOTHING),
+        badge(outcome, outcome) if outcome else NOTHING,
+        attempt.get("worker") or NOTHING,
+        formats.date_format(timezone.localtime(start), "DATETIME_FORMAT") if start else NOTHING,
+        duration(ran),
+        _error(attempt),
+    )
+
+
+def _error(attempt: Mapping[str, Any]) -> SafeString | str:
+    name, message = attempt.get("error_class"), attempt.get("error_message")
+    if not name and not message:
+        return NOTHING
+    text = ": ".join(str(part) for part in (name, message) if part)
+    if not attempt.get("traceback"):
+        return shortened(text)
+    return format_html(
+        "<details><summary>{}</summary>{}</details>",
+        shortened(text),
+        preformatted(str(attempt["traceback"]), "traceback"),
+    )
+
+
+def _moment(text: Any) -> dt.datetime | None:
+    moment = parse_datetime(text) if isinstance(text, str) else None
+    return moment if moment is None or timezone.is_aware(moment) else moment.replace(tzinfo=dt.UTC)

@@ -1,0 +1,83 @@
+"""How TaskLog rows look as JSON, and what a list of them may be asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from django_cfg_tasks.jobs import JobStatus
+from django_cfg_tasks.models import TaskLog
+
+
+class TaskLogListSerializer(serializers.ModelSerializer[TaskLog]):
+    """A row of the list: what fits a table, none of the columns that may be large."""
+
+    status_display = serializers.CharField(source="get_status_display", read_only=True)
+
+    class Meta:
+        model = TaskLog
+        fields: tuple[str, ...] = (
+            "id",
+            "job_id",
+            "task_name",
+            "queue_name",
+            "status",
+            "status_display",
+            "success",
+            "job_retries",
+            "duration_ms",
+            "enqueue_time",
+            "start_time",
+            "finish_time",
+            "worker_id",
+            "user",
+        )
+        read_only_fields = fields
+
+
+class TaskLogSerializer(TaskLogListSerializer):
+    """One job with everything that is known of it."""
+
+    class Meta(TaskLogListSerializer.Meta):
+        fields = (
+            *TaskLogListSerializer.Meta.fields,
+            "args",
+            "kwargs",
+            "result",
+            "error_class",
+            "error_message",
+            "traceback",
+            "attempts",
+            "progress",
+            "progress_message",
+            "job_retry",
+            "job_retry_after",
+            "expire_time",
+            "created_at",
+            "updated_at",
+            "is_completed",
+            "is_successful",
+            "is_failed",
+        )
+        read_only_fields = fields
+
+
+class LogQuery(serializers.Serializer[Any]):
+    """The parameters of the list. Those that are unknown or can't be read are errors, named one by one."""
+
+    task_name = serializers.CharField(required=False)
+    queue_name = serializers.CharField(required=False)
+    status = serializers.ChoiceField([status.value for status in JobStatus], required=False)
+    start_time = serializers.DateTimeField(required=False, help_text="Enqueued then or later.")
+    end_time = serializers.DateTimeField(required=False, help_text="Enqueued then or earlier.")
+    page = serializers.IntegerField(required=False, min_value=1)
+    page_size = serializers.IntegerField(required=False, min_value=1)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse parameters that nothing would look at: a typo must not pass for a filter."""
+        unknown = sorted(set(self.initial_data) - set(self.fields) - {self.context.get("format_parameter")})
+        if unknown:
+            known = ", ".join(self.fields)
+            raise serializers.ValidationError({name: [f"Unknown parameter. Known: {known}."] for name in unknown})
+        return attrs

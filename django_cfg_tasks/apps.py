@@ -1,0 +1,36 @@
+"""Django's door: what happens once, when the project's apps are ready.
+
+Nothing is opened or started here. A configuration that can't be used is left to `checks.py`, so that
+``manage.py check`` can say what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+from django.utils.translation import gettext_lazy as _
+
+from django_cfg_tasks.exceptions import ConfigurationError
+
+
+class TasksAppConfig(AppConfig):
+    """The app ``tasks``: TaskLog, its admin and API, the checks and the task modules of the other apps."""
+
+    name = "django_cfg_tasks"
+    label = "tasks"
+    verbose_name = _("Background tasks")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Connect the recorder, register the checks and import the task modules of all installed apps."""
+        from django_cfg_tasks import checks, recorder, signals
+        from django_cfg_tasks.conf import get_config
+
+        signals.jobs_changed.connect(recorder.on_jobs_changed, dispatch_uid="django_cfg_tasks.recorder")
+        checks.register_checks()
+        try:
+            config = get_config()
+        except ConfigurationError:
+            return  # checks.py reports it; whoever enqueues gets the same error
+        if config.enabled and config.auto_discover_tasks:
+            autodiscover_modules(*config.task_modules)

@@ -1,0 +1,292 @@
+"""The only room that issues Redis commands.
+
+Redis is the doorbell: it says which job is due where, and can be rebuilt from SQL. What is raised when it is
+out of reach is BrokerUnavailableError; nothing is lost by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import redis.asyncio
+from redis import exceptions
+
+from django_cfg_tasks.broker import keys
+from django_cfg_tasks.broker.connection import async_client, is_missing_group, is_outage
+from django_cfg_tasks.config import RearqConfig, mask_url
+from django_cfg_tasks.exceptions import BrokerUnavailableError
+
+__all__ = ["Bell", "Broker", "Entry", "Settlement", "is_missing_group"]
+
+logger = logging.getLogger("django_cfg_tasks.broker")
+
+T = TypeVar("T")
+
+LISTEN_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One delivery: a stream entry that this consumer was given."""
+
+    queue: str
+    msg_id: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bell:
+    """What to ring: a job that is due now, or (``due_ms``) at a moment, in ms since the epoch."""
+
+    queue: str
+    job_id: str
+    due_ms: int | None = None
+
+
+@dataclass(slots=True)
+class Settlement:
+    """What Redis is told after outcomes were recorded, all of it in one transaction."""
+
+    entries: list[Entry] = field(default_factory=list)
+    bells: list[Bell] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
+
+
+class Broker:
+    """Redis, as the home loop sees it."""
+
+    def __init__(self, config: RearqConfig) -> None:
+        self._config = config
+        self._client: redis.asyncio.Redis | None = None
+        self._scripts: dict[str, Any] = {}
+
+    @property
+    def client(self) -> redis.asyncio.Redis:
+        """The client for plain commands; it connects at its first use."""
+        if self._client is None:
+            self._client = async_client(self._config)
+            self._scripts = {
+                name: self._client.register_script(_script(name)) for name in ("fetch", "promote", "renew", "release")
+            }
+        return self._client
+
+    async def close(self) -> None:
+        """Close all connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await close_client(client)
+
+    async def ping(self) -> str:
+        """Return the server's version; BrokerUnavailableError if it can't be reached."""
+        info = await self._ask(self.client.info("server"))
+        return str(info["redis_version"])
+
+    async def ring(self, bells: Sequence[Bell]) -> None:
+        """Make jobs known to workers: now, or when they are due."""
+        pipe = self.client.pipeline(transaction=False)
+        self._add_bells(pipe, bells)
+        await self._ask(pipe.execute())
+
+    async def settle(self, settlement: Settlement, group: str) -> None:
+        """Acknowledge and delete entries, ring for retries, tell who waits: one MULTI. May be repeated."""
+        pipe = self.client.pipeline(transaction=True)
+        by_queue: dict[str, list[str]] = {}
+        for entry in settlement.entries:
+            by_queue.setdefault(entry.queue, []).append(entry.msg_id)
+        for queue, ids in by_queue.items():
+            pipe.xack(keys.stream(queue), group, *ids)
+            pipe.xdel(keys.stream(queue), *ids)
+        self._add_bells(pipe, settlement.bells)
+        if settlement.finished:
+            pipe.publish(keys.FINISHED_CHANNEL, json.dumps(settlement.finished))
+        await self._ask(pipe.execute())
+
+    async def announce_finished(self, job_ids: Sequence[str]) -> None:
+        """Tell those who wait for results."""
+        await self._ask(self.client.publish(keys.FINISHED_CHANNEL, json.dumps(list(job_ids))))
+
+    async def announce_cancel(self, task: str, job_id: str) -> None:
+        """Tell the worker that runs the job to cancel it, in ReArq's own words."""
+        message = {"type": "cancel_task", "task_name": task, "job_id": job_id}
+        await self._ask(self.client.publish(keys.CHANNEL, json.dumps(message)))
+
+    async def create_groups(self, queues: Iterable[str], group: str) -> None:
+        """Make the group on every stream, from its beginning: what was rung before any worker is delivered."""
+        for queue in queues:
+            try:
+                await self._ask(self.client.xgroup_create(keys.stream(queue), group, id="0", mkstream=True))
+            except exceptions.ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+
+    async def fetch(self, queues: Sequence[str], group: str, consumer: str, count: int) -> list[Entry]:
+        """Return up to ``count`` new entries, earlier queues first, without waiting."""
+        _ = self.client
+        flat = await self._ask(
+            self._scripts["fetch"](keys=[keys.stream(queue) for queue in queues], args=[group, consumer, count])
+        )
+        return [Entry(keys.queue_of(flat[index]), flat[index + 1], flat[index + 2]) for index in range(0, len(flat), 3)]
+
+    async def drop_consumer(self, queues: Iterable[str], group: str, consumer: str) -> None:
+        """Forget a consumer that has nothing pending; one that has keeps its entries for a take-over."""
+        for queue in queues:
+            pending = await self._ask(self.client.xpending_range(keys.stream(queue), group, "-", "+", 1, consumer))
+            if not pending:
+                await self._ask(self.client.xgroup_delconsumer(keys.stream(queue), group, consumer))
+
+    async def promote(self, shard: str, most: int = 1000) -> tuple[int, float | None]:
+        """Move due jobs of one delayed set to their streams; return how many, and the next due time (s)."""
+        _ = self.client
+        moved, score = await self._ask(self._scripts["promote"](keys=[shard], args=[keys.QUEUE_PREFIX, most]))
+        return int(moved), float(score) / 1000 if score not in ("", None) else None
+
+    async def hold_lease(self, key: str, token: str, seconds: float) -> bool:
+        """Take or renew a lease; False if somebody else holds it."""
+        _ = self.client
+        return bool(await self._ask(self._scripts["renew"](keys=[key], args=[token, round(seconds * 1000)])))
+
+    async def release_lease(self, key: str, token: str) -> bool:
+        """Give a lease up; False if it was not ours any more."""
+        _ = self.client
+        return bool(await self._ask(self._scripts["release"](keys=[key], args=[token])))
+
+    async def workers(self) -> dict[str, dict[str, Any]]:
+        """Return what the workers say of themselves, by name."""
+        table: Mapping[str, str] = await self._ask(self.client.hgetall(keys.WORKERS))
+        return {name: json.loads(text) for name, text in table.items()}
+
+    @asynccontextmanager
+    async def listen(self, *channels: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """Subscribe, on a connection of its own; the iterator yields messages until Redis goes away."""
+        client = async_client(self._config, most=1)
+        pubsub = client.pubsub()
+        try:
+            await self._ask(pubsub.subscribe(*channels))
+            yield self._messages(pubsub)
+        finally:
+            try:
+                await close_client(pubsub)
+                await close_client(client)
+            except Exception:
+                logger.debug("A subscription could not be closed in order.", exc_info=True)
+
+    async def _messages(self, pubsub: Any) -> AsyncIterator[dict[str, Any]]:
+        while True:
+            message = await self._ask(pubsub.get_message(timeout=LISTEN_SECONDS))
+            if message is None:
+                # Silence: ask whether the connection still stands.
+                await self._ask(pubsub.ping())
+            elif message["type"] == "message":
+                yield message
+
+    def _add_bells(self, pipe: Any, bells: Iterable[Bell]) -> None:
+        earliest: int | None = None
+        for bell in bells:
+            if bell.due_ms is None:
+                pipe.xadd(keys.stream(bell.queue), {"job_id": bell.job_id})
+                continue
+            member = keys.delayed_member(bell.queue, bell.job_id)
+            pipe.zadd(keys.delay_shard(member, self._config.delay_queue_num), {member: bell.due_ms})
+            earliest = bell.due_ms if earliest is None else min(earliest, bell.due_ms)
+        if earliest is not None:
+            # The timer sleeps until the earliest due time it knows of: tell it of an earlier one.
+            pipe.publish(keys.CHANNEL, json.dumps({"type": "delay_changed", "ms": earliest}))
+
+    async def _ask(self, answer: Awaitable[T]) -> T:
+        try:
+            return await answer
+        except (exceptions.RedisError, OSError, TimeoutError) as error:
+            if is_outage(error):
+                raise unavailable(self._config, error) from error
+            raise
+
+
+class BlockingReader:
+    """Waits for new entries on a connection of its own, and can be woken from outside."""
+
+    def __init__(self, config: RearqConfig, block: float = 2.0) -> None:
+        self._config = config
+        self._block = block
+        self._client: redis.asyncio.Redis | None = None
+        self._client_id: int | None = None
+        self._waiting = False
+
+    async def wait(self, queues: Sequence[str], group: str, consumer: str) -> list[Entry]:
+        """Return the next entry, or at most one of each queue; an empty list after a while or when woken."""
+        try:
+            if self._client is None:
+                self._client = async_client(self._config, answer=self._block + 5, most=1)
+                self._client_id = await self._client.client_id()
+            self._waiting = True
+            reply = await self._client.xreadgroup(
+                group,
+                consumer,
+                {keys.stream(queue): ">" for queue in queues},
+                count=1,
+                block=round(self._block * 1000),
+            )
+        except (exceptions.RedisError, OSError, TimeoutError) as error:
+            await self.close()
+            if is_outage(error):
+                raise unavailable(self._config, error) from error
+            raise
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+        finally:
+            self._waiting = False
+        pairs = reply.items() if isinstance(reply, dict) else reply or []
+        return [
+            Entry(keys.queue_of(stream), msg_id, fields.get("job_id", ""))
+            for stream, entries in pairs
+            for msg_id, fields in _flat(entries)
+        ]
+
+    async def wake(self, broker: Broker) -> None:
+        """End a wait now, so that nothing that Redis hands out in that moment is lost."""
+        if self._waiting and self._client_id is not None:
+            try:
+                await broker.client.execute_command("CLIENT", "UNBLOCK", self._client_id)
+            except (exceptions.RedisError, OSError, TimeoutError):
+                logger.debug("The waiting read could not be woken; it ends by itself.", exc_info=True)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        client, self._client, self._client_id = self._client, None, None
+        if client is not None:
+            await close_client(client)
+
+
+def unavailable(config: RearqConfig, error: BaseException) -> BrokerUnavailableError:
+    """Say that Redis is out of reach, and where it was looked for, without its password."""
+    where = ", ".join(config.sentinels) or mask_url(config.redis_url)
+    return BrokerUnavailableError(f"Redis ({where}) can't be used now: {type(error).__name__}: {error}")
+
+
+async def close_client(client: Any) -> None:
+    """Close a client of any redis-py: ``aclose`` came with 5.0."""
+    close = getattr(client, "aclose", None) or client.close
+    await close()
+    pool = getattr(client, "connection_pool", None)
+    if pool is not None and not hasattr(client, "subscribe"):
+        await pool.disconnect()
+
+
+def _flat(entries: Any) -> Any:
+    """Some protocol versions nest the entries of a stream once more."""
+    return (
+        entries[0]
+        if entries and isinstance(entries[0], list) and entries[0] and isinstance(entries[0][0], tuple)
+        else entries
+    )
+
+
+def _script(name: str) -> str:
+    return files("django_cfg_tasks.broker").joinpath(f"{name}.lua").read_text(encoding="utf-8")

@@ -1,0 +1,47 @@
+"""Where things are in Redis: ReArq's own layout, and the few keys that we add."""
+
+from __future__ import annotations
+
+import hashlib
+
+QUEUE_PREFIX = "rearq:queue:"
+"""Streams: ``rearq:queue:<name>``, entries ``{"job_id": id}``."""
+DELAY_PREFIX = "rearq:queue:delay:"
+"""Sorted sets of delayed jobs: member ``<stream>:<job id>``, score the due time in ms."""
+WORKERS = "rearq:worker"
+"""Hash: worker name -> JSON (queue, is_timer, ms, group, consumer; ours add more)."""
+CHANNEL = "rearq:channel"
+"""Messages ``{"type": "cancel_task" | "delay_changed", ...}``."""
+FINISHED_CHANNEL = "rearq:finished"
+"""Messages: JSON lists of the ids of jobs that became final. Ours."""
+TIMER_LEASE = "rearq:timer:leader"
+"""The leading timer's token. Ours."""
+ALIVE_PREFIX = "rearq:alive:"
+"""``rearq:alive:<consumer>``: exists while that consumer lives. Ours."""
+LOCK_PREFIX = "rearq:task:lock:"
+"""The leases of tasks that run with a lock."""
+
+
+def stream(queue: str) -> str:
+    """Return the stream of ``queue``."""
+    return QUEUE_PREFIX + queue
+
+
+def queue_of(stream: str) -> str:
+    """Return the queue whose stream this is."""
+    return stream.removeprefix(QUEUE_PREFIX)
+
+
+def delayed_member(queue: str, job_id: str) -> str:
+    """Return a job's member of its delayed set."""
+    return f"{stream(queue)}:{job_id}"
+
+
+def delay_shard(member: str, shards: int) -> str:
+    """Return the delayed set that ``member`` belongs in, as ReArq spreads them."""
+    return f"{DELAY_PREFIX}{int(hashlib.sha256(member.encode()).hexdigest(), 16) % shards}"
+
+
+def delay_shards(shards: int) -> list[str]:
+    """Return all delayed sets."""
+    return [f"{DELAY_PREFIX}{number}" for number in range(shards)]

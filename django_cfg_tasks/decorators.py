@@ -1,0 +1,181 @@
+"""`@task` and `@cron_task`: they declare and register, and do nothing else.
+
+Importing a tasks module needs no Redis, no database and no ready apps.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
+
+from django_cfg_tasks.exceptions import DeclarationError
+from django_cfg_tasks.options import TaskOptions
+from django_cfg_tasks.registry import tasks
+from django_cfg_tasks.schedule import Schedule
+from django_cfg_tasks.task import AsyncTask, Cron, SyncTask, Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Expire = float | dt.timedelta | dt.datetime | None
+RunAtStart = bool | Sequence[Any] | Mapping[str, Any]
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+
+class _BindDecorator(Protocol):
+    @overload
+    def __call__(self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
+
+
+@overload
+def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+@overload
+def task(function: Callable[P, R], /) -> SyncTask[P, R]: ...
+@overload
+def task(
+    *,
+    bind: Literal[True],
+    queue: str = ...,
+    name: str | None = ...,
+    job_retry: int | None = ...,
+    job_retry_after: int | None = ...,
+    job_timeout: float | None = ...,
+    expire: Expire = ...,
+    run_with_lock: bool = ...,
+    lock_timeout: float = ...,
+    mask: Iterable[str] = ...,
+    log_args: bool = ...,
+) -> _BindDecorator: ...
+@overload
+def task(
+    *,
+    queue: str = ...,
+    name: str | None = ...,
+    bind: Literal[False] = ...,
+    job_retry: int | None = ...,
+    job_retry_after: int | None = ...,
+    job_timeout: float | None = ...,
+    expire: Expire = ...,
+    run_with_lock: bool = ...,
+    lock_timeout: float = ...,
+    mask: Iterable[str] = ...,
+    log_args: bool = ...,
+) -> _Decorator: ...
+def task(function: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
+    """Declare a function, ``async def`` or ``def``, as a task; as ``@task`` or ``@task(...)``.
+
+    ``queue``: where its jobs wait. ``name``: by default the function's own; unique in the project.
+    ``bind=True``: the function gets a context first (``job_id``, ``attempt``, ``task``, ``queue``,
+    ``progress()``). ``job_retry``, ``job_retry_after`` and ``job_timeout`` (seconds): instead of the
+    configuration's. ``expire``: jobs not started by then never are. ``run_with_lock``, ``lock_timeout``
+    (seconds): one run at a time over all workers. ``mask``: argument names to hide wherever arguments are
+    shown; ``log_args=False``: keep them out of the history altogether.
+
+    DeclarationError says what can't be declared; DuplicateTaskError names both places of a name.
+    """
+    if function is not None:
+        return _declare(function, name, None, options)
+    return lambda function: _declare(function, name, None, options)
+
+
+@overload
+def cron_task(
+    cron: str,
+    *,
+    bind: Literal[True],
+    run_at_start: RunAtStart = ...,
+    queue: str = ...,
+    name: str | None = ...,
+    job_retry: int | None = ...,
+    job_retry_after: int | None = ...,
+    job_timeout: float | None = ...,
+    expire: Expire = ...,
+    run_with_lock: bool = ...,
+    lock_timeout: float = ...,
+    mask: Iterable[str] = ...,
+    log_args: bool = ...,
+) -> _BindDecorator: ...
+@overload
+def cron_task(
+    cron: str,
+    *,
+    run_at_start: RunAtStart = ...,
+    queue: str = ...,
+    name: str | None = ...,
+    bind: Literal[False] = ...,
+    job_retry: int | None = ...,
+    job_retry_after: int | None = ...,
+    job_timeout: float | None = ...,
+    expire: Expire = ...,
+    run_with_lock: bool = ...,
+    lock_timeout: float = ...,
+    mask: Iterable[str] = ...,
+    log_args: bool = ...,
+) -> _Decorator: ...
+def cron_task(cron: str, *, run_at_start: RunAtStart = False, name: str | None = None, **options: Any) -> Any:
+    """Declare a task that the timer enqueues by itself, in Django's time zone.
+
+    ``cron``: five fields (minute hour day month weekday), six with seconds first, or an alias such as
+    ``@hourly``. ``run_at_start``: also once when a timer starts, with a sequence of positional or a mapping of
+    keyword arguments if given. The other options are those of `task`; it can be enqueued like any other.
+
+    InvalidCronError names the field at fault.
+    """
+    if callable(cron):
+        raise DeclarationError('@cron_task needs to know when: @cron_task(cron="0 * * * *").')
+    schedule = Schedule.parse(cron)
+    if not isinstance(run_at_start, bool | Mapping):
+        if isinstance(run_at_start, str) or not isinstance(run_at_start, Sequence):
+            raise DeclarationError(f"run_at_start={run_at_start!r}: it takes True, or a tuple or dict of arguments.")
+        run_at_start = tuple(run_at_start)
+    elif isinstance(run_at_start, Mapping):
+        run_at_start = dict(run_at_start)
+    return lambda function: _declare(function, name, Cron(schedule, run_at_start), options)
+
+
+def _declare(
+    function: Callable[..., Any], name: str | None, cron: Cron | None, options: dict[str, Any]
+) -> Task[..., Any]:
+    if isinstance(function, Task):
+        raise DeclarationError(f"{function.path} is a task already; one decorator is enough.")
+    if not callable(function) or not hasattr(function, "__qualname__"):
+        raise DeclarationError(f"{function!r} can't be a task: a task is a function, async or not.")
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise DeclarationError(f"{function.__qualname__} can't be a task: a task returns once, it doesn't yield.")
+    unknown = options.keys() - TaskOptions.__dataclass_fields__.keys()
+    if unknown:
+        known = ", ".join(sorted(TaskOptions.__dataclass_fields__))
+        raise DeclarationError(f"A task has no option {sorted(unknown)[0]!r}. It has: name, {known}.")
+    if "mask" in options and not isinstance(options["mask"], str):
+        options = {**options, "mask": tuple(options["mask"])}
+    kind = AsyncTask if inspect.iscoroutinefunction(function) else SyncTask
+    declared: Task[..., Any] = kind(function, name or function.__name__, TaskOptions(**options), cron)
+    if cron is not None:
+        _check_arguments(declared, cron)
+    tasks.add(declared)
+    return declared
+
+
+def _check_arguments(declared: Task[..., Any], cron: Cron) -> None:
+    """The timer calls without arguments, or with those of run_at_start: refuse here what it could not."""
+    start = cron.run_at_start
+    calls: list[tuple[Sequence[Any], Mapping[str, Any]]] = [((), {})]
+    if not isinstance(start, bool):
+        calls.append(((), start) if isinstance(start, dict) else (start, {}))
+    for args, kwargs in calls:
+        try:
+            declared.codec.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            shown = "run_at_start" if args or kwargs else "the timer, which gives no arguments,"
+            raise DeclarationError(
+                f"{declared.path}{declared.codec.signature}: {shown} can't call it: {error}."
+            ) from None

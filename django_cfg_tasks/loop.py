@@ -1,0 +1,204 @@
+"""One home loop per process: the event loop that owns its Redis and SQL connections.
+
+A worker adopts the loop that ReArq's CLI runs. Any other process gets a loop of its own in a daemon thread,
+started at first use; a forked child starts anew. Callers on any thread or loop hand their work over here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from django_cfg_tasks.exceptions import WrongThreadError
+
+logger = logging.getLogger("django_cfg_tasks.loop")
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class HomeLoop:
+    """The loop, and the ways to it from everywhere else."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a loop has been adopted or started."""
+        return self._loop is not None
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the loop belongs to somebody else (a worker's main loop)."""
+        return self._loop is not None and self._thread is None
+
+    def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Make ``loop`` the home loop; the caller keeps it running."""
+        with self._lock:
+            if self._loop is loop:
+                return
+            if self._loop is not None and not self._loop.is_closed():
+                raise WrongThreadError("This process has a home loop already; a worker must be the first to use it.")
+            self._loop, self._thread = loop, None
+
+    def start(self) -> asyncio.AbstractEventLoop:
+        """Return the home loop, starting a thread for it if there is none."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            return loop
+        with self._lock:
+            if self._loop is None or self._loop.is_closed():
+                loop = asyncio.new_event_loop()
+                ready = threading.Event()
+                thread = threading.Thread(
+                    target=_run_loop, args=(loop, ready), name="django_cfg_tasks-loop", daemon=True
+                )
+                thread.start()
+                ready.wait()
+                self._loop, self._thread = loop, thread
+            return self._loop
+
+    def is_here(self) -> bool:
+        """Whether the caller runs on the home loop."""
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
+    async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Await ``coroutine`` on the home loop, from any loop."""
+        loop = self.start()
+        if self.is_here():
+            return await coroutine
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+
+    def call(self, coroutine: Coroutine[Any, Any, T], instead: str) -> T:
+        """Wait for ``coroutine`` on the home loop, from sync code.
+
+        WrongThreadError, naming ``instead`` as the way out, where that would block the home loop itself.
+        """
+        try:
+            self.refuse_here(instead)
+        except WrongThreadError:
+            coroutine.close()
+            raise
+        return asyncio.run_coroutine_threadsafe(coroutine, self.start()).result()
+
+    def refuse_here(self, instead: str) -> None:
+        """Raise WrongThreadError where a blocking call would block the home loop."""
+        if self.is_here():
+            raise WrongThreadError(
+                f"This blocking call was made on the event loop that has to answer it. Use {instead} in async code."
+            )
+
+    def stop(self, timeout: float = 5) -> None:
+        """End the loop if it is ours; an adopted one is only let go."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is not None and thread is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(timeout)
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
+    asyncio.set_event_loop(loop)
+    loop.call_soon(ready.set)
+    try:
+        loop.run_forever()
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+    except BaseException:
+        logger.exception("The home loop of process %d died; its jobs' calls will fail.", os.getpid())
+        raise
+    finally:
+        loop.close()
+
+
+class Batcher(Generic[T, R]):
+    """Group commit: what arrives while one batch is being written goes into the next.
+
+    ``write`` gets a list of items and returns, for each, its result or the exception that the submitter shall
+    see; what it raises, all submitters of the batch see. A lone item is written at once.
+    """
+
+    def __init__(
+        self,
+        home: HomeLoop,
+        write: Callable[[list[T]], Awaitable[list[R | BaseException]]],
+        *,
+        most: int = 500,
+    ) -> None:
+        self._home = home
+        self._write = write
+        self._most = most
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[list[T], concurrent.futures.Future[list[R]]]] = []
+        self._scheduled = False
+
+    def submit(self, items: list[T]) -> concurrent.futures.Future[list[R]]:
+        """Take ``items``, which stay together; the future gets their results in their order."""
+        future: concurrent.futures.Future[list[R]] = concurrent.futures.Future()
+        loop = self._home.start()
+        with self._lock:
+            self._waiting.append((items, future))
+            wake, self._scheduled = not self._scheduled, True
+        if wake:
+            loop.call_soon_threadsafe(self._start, loop)
+        return future
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._task = loop.create_task(self._drain(), name="django_cfg_tasks-enqueue")
+
+    async def _drain(self) -> None:
+        while batch := self._take():
+            items = [item for part, _ in batch for item in part]
+            try:
+                results = await self._write(items)
+            except BaseException as error:
+                # A batch is one statement: its failure is the failure of each of its submitters.
+                for _, future in batch:
+                    if future.set_running_or_notify_cancel():
+                        future.set_exception(error)
+                if not isinstance(error, Exception):
+                    with self._lock:
+                        self._scheduled = False
+                    raise
+                continue
+            position = 0
+            for part, future in batch:
+                share = results[position : position + len(part)]
+                position += len(part)
+                _settle(future, share)
+
+    def _take(self) -> list[tuple[list[T], concurrent.futures.Future[list[R]]]]:
+        with self._lock:
+            count = size = 0
+            for items, _ in self._waiting:
+                if count and size + len(items) > self._most:
+                    break
+                size += len(items)
+                count += 1
+            batch, self._waiting = self._waiting[:count], self._waiting[count:]
+            if not batch:
+                self._scheduled = False
+            return batch
+
+
+def _settle(future: concurrent.futures.Future[list[R]], share: list[R | BaseException]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    for result in share:
+        if isinstance(result, BaseException):
+            future.set_exception(result)
+            return
+    future.set_result(share)  # type: ignore[arg-type]  # no exception is among them

@@ -1,0 +1,157 @@
+"""What can be said about a task when it is declared, and about a call when it is made; checked here."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+from django_cfg_tasks import conf
+from django_cfg_tasks.exceptions import DeclarationError, InvalidOptionError, TasksError
+from django_cfg_tasks.jobs import MAX_NAME, MAX_QUEUE_NAME
+
+Delay = float | dt.timedelta
+Moment = dt.datetime | dt.timedelta | float
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """How a task is run. None means: as `RearqConfig` says. Times are seconds."""
+
+    queue: str = "default"
+    job_retry: int | None = None
+    job_retry_after: int | None = None
+    job_timeout: float | None = None
+    """How long a run may take; ``math.inf`` sets no limit."""
+    expire: Moment | None = None
+    bind: bool = False
+    run_with_lock: bool = False
+    lock_timeout: float = 300
+    mask: tuple[str, ...] = ()
+    """Further argument names whose values are never shown."""
+    log_args: bool = True
+    """False keeps arguments and result out of the history."""
+
+    def __post_init__(self) -> None:
+        check_queue(self.queue, DeclarationError)
+        _check_retries(self.job_retry, self.job_retry_after, DeclarationError)
+        _check_timeout(self.job_timeout, DeclarationError)
+        if not _is_number(self.lock_timeout) or not 1 <= self.lock_timeout <= 86_400:
+            raise DeclarationError(f"lock_timeout={self.lock_timeout!r}: a lock is held for 1 to 86400 seconds.")
+        if isinstance(self.mask, str):
+            raise DeclarationError(f"mask={self.mask!r}: it takes the names in a list, as in mask=[{self.mask!r}].")
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How one job is enqueued; unset fields leave it to the task, then to the configuration."""
+
+    queue: str | None = None
+    job_id: str | None = None
+    countdown: Delay | None = None
+    eta: dt.datetime | None = None
+    expire: Moment | None = None
+    job_retry: int | None = None
+    job_retry_after: int | None = None
+    job_timeout: float | None = None
+    user: Any = None
+    on_commit: bool = True
+
+    def __post_init__(self) -> None:
+        if self.queue is not None:
+            check_queue(self.queue, InvalidOptionError)
+        if self.job_id is not None:
+            check_job_id(self.job_id)
+        if self.countdown is not None and self.eta is not None:
+            raise InvalidOptionError("countdown= and eta= both say when; give one of them.")
+        if self.eta is not None and not isinstance(self.eta, dt.datetime):
+            raise InvalidOptionError(f"eta={self.eta!r}: it takes a datetime; for a delay use countdown=.")
+        if self.countdown is not None:
+            seconds_of(self.countdown, "countdown")
+        _check_retries(self.job_retry, self.job_retry_after, InvalidOptionError)
+        _check_timeout(self.job_timeout, InvalidOptionError)
+
+    def changed(self, **options: Any) -> Self:
+        """Return a copy with ``options`` changed; InvalidOptionError names one that doesn't exist."""
+        unknown = options.keys() - CALL_OPTIONS
+        if unknown:
+            raise InvalidOptionError(
+                f"There is no option {sorted(unknown)[0]!r}. There are: {', '.join(sorted(CALL_OPTIONS))}."
+            )
+        return replace(self, **options)
+
+    def due_time(self, now: dt.datetime) -> dt.datetime | None:
+        """Return when the job is due, or None for at once."""
+        if self.countdown is not None:
+            seconds = seconds_of(self.countdown, "countdown")
+            return now + dt.timedelta(seconds=seconds) if seconds > 0 else None
+        if self.eta is not None:
+            eta = aware(self.eta)
+            return eta if eta > now else None
+        return None
+
+    def user_key(self) -> Any:
+        """Return the primary key of the user the job belongs to, as JSON data, or None."""
+        key = getattr(self.user, "pk", self.user)
+        return key if key is None or isinstance(key, int | str) else str(key)
+
+
+CALL_OPTIONS = frozenset(field.name for field in fields(CallOptions))
+DELAY_OPTIONS = frozenset({"job_id", "countdown", "eta", "expire", "job_retry", "job_retry_after"})
+"""What ReArq's own ``delay()`` takes among a task's arguments."""
+
+
+def expire_time(expire: Moment | None, now: dt.datetime) -> dt.datetime | None:
+    """Return the moment after which a job is not started any more."""
+    if expire is None:
+        return None
+    if isinstance(expire, dt.datetime):
+        return aware(expire)
+    return now + dt.timedelta(seconds=seconds_of(expire, "expire"))
+
+
+def aware(moment: dt.datetime) -> dt.datetime:
+    """Return ``moment`` in UTC; a naive one is read in Django's time zone."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=conf.current_timezone())
+    return moment.astimezone(dt.UTC)
+
+
+def seconds_of(value: Delay, name: str) -> float:
+    """Return a number or timedelta as seconds; InvalidOptionError where it is neither, or endless."""
+    if isinstance(value, dt.timedelta):
+        return value.total_seconds()
+    if not _is_number(value) or not abs(value) < 10**10:
+        raise InvalidOptionError(f"{name}={value!r}: it takes seconds as a number, or a timedelta.")
+    return float(value)
+
+
+def check_queue(queue: Any, error: type[TasksError]) -> None:
+    """Raise ``error`` unless ``queue`` can be a queue's name."""
+    if not isinstance(queue, str) or not queue or len(queue) > MAX_QUEUE_NAME:
+        raise error(f"queue={queue!r}: a queue's name has 1 to {MAX_QUEUE_NAME} characters.")
+    if ":" in queue or not queue.isprintable() or any(character.isspace() for character in queue):
+        raise error(f"queue={queue!r}: a queue's name holds no spaces, colons or control characters.")
+
+
+def check_job_id(job_id: Any) -> None:
+    """Raise InvalidOptionError unless ``job_id`` can be a job's id."""
+    if not isinstance(job_id, str) or not 0 < len(job_id) <= MAX_NAME or not job_id.isprintable():
+        raise InvalidOptionError(f"job_id={job_id!r}: an id is a text of 1 to {MAX_NAME} printable characters.")
+
+
+def _check_retries(retry: Any, after: Any, error: type[TasksError]) -> None:
+    for name, value in (("job_retry", retry), ("job_retry_after", after)):
+        if value is not None and (type(value) is not int or not 0 <= value <= 31_536_000):
+            what = "how often a failed job is run again" if name == "job_retry" else "the seconds before a retry"
+            raise error(f"{name}={value!r}: it takes {what}, a whole number from 0.")
+
+
+def _check_timeout(timeout: Any, error: type[TasksError]) -> None:
+    if timeout is not None and (not _is_number(timeout) or timeout <= 0):
+        raise error(f"job_timeout={timeout!r}: it takes seconds above 0, or math.inf for no limit.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)

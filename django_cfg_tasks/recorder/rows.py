@@ -1,0 +1,177 @@
+"""Turns a job's record into the values of its TaskLog row: masked, and fit for any database.
+
+No SQL here. A value that no database would take (NUL characters, lone surrogates, NaN in JSON, text that is
+too long) is replaced by the nearest one that fits.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import math
+import re
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import CharField
+from django.utils import timezone
+
+from django_cfg_tasks.jobs import Attempt, JobRecord
+from django_cfg_tasks.masking import mask, mask_arguments
+from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.registry import tasks
+
+logger = logging.getLogger("django_cfg_tasks.recorder")
+
+MAX_TEXT = 100_000
+"""Characters of an error message or a traceback that are kept; its middle goes first."""
+MAX_TRACEBACKS = 20
+"""How many of the newest attempts keep their traceback: a job may be retried thousands of times."""
+
+_MAX_INTEGER = 2**31 - 1
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_DOUBTFUL_JSON = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+_WIDTHS = {field.attname: field.max_length or 0 for field in TaskLog._meta.fields if isinstance(field, CharField)}
+_USER_KEY = TaskLog._meta.get_field("user").target_field
+
+Values = dict[str, Any]
+"""A row: one Python value for each column of TaskLog but its id."""
+
+
+def values(record: JobRecord) -> Values:
+    """Return the row of ``record``. Raises nothing for what a record can hold."""
+    now = _moment(timezone.now())
+    last = record.attempts[-1] if record.attempts and record.status.is_final else None
+    args, kwargs, result = _data(record)
+    row = {
+        "job_id": record.job_id,
+        "task_name": record.task,
+        "queue_name": record.queue,
+        "args": _json(args),
+        "kwargs": _json(kwargs),
+        "user_id": _user(record),
+        "status": record.status.value,
+        "success": record.success,
+        "worker_id": record.owner or (last.worker if last else ""),
+        "job_retry": _integer(record.job_retry),
+        "job_retries": _integer(record.job_retries),
+        "job_retry_after": _integer(record.job_retry_after),
+        "progress": _number(record.progress),
+        "progress_message": _long(record.progress_message),
+        "result": _json(result),
+        "error_class": record.error_class or "",
+        "error_message": _long(record.error_message),
+        "traceback": _long(record.traceback),
+        "attempts": _attempts(record.attempts),
+        "enqueue_time": _moment(record.enqueue_time),
+        "expire_time": _moment(record.expire_time),
+        "start_time": _moment(record.start_time),
+        "finish_time": _moment(record.finish_time),
+        "duration_ms": record.duration_ms,
+        "created_at": now,
+        "updated_at": now,
+        "revision": record.revision,
+    }
+    for name, width in _WIDTHS.items():
+        row[name] = _text(row[name])[:width]
+    return row
+
+
+def bare(row: Values) -> Values:
+    """Return ``row`` without anything that a database might object to, for one that was refused."""
+    return row | {
+        "args": [],
+        "kwargs": {},
+        "user_id": None,
+        "result": None,
+        "attempts": [],
+        "progress": None,
+    }
+
+
+def _data(record: JobRecord) -> tuple[list[Any], dict[str, Any], Any]:
+    """Return arguments and result as people may see them.
+
+    A process that doesn't know the task goes by keys alone; one that does will write the row again.
+    """
+    task = tasks.get(record.task)
+    if task is not None and not task.options.log_args:
+        return [], {}, None
+    parameters, extra_keys = (task.parameters, task.options.mask) if task is not None else ((), ())
+    args, kwargs = mask_arguments(record.args or [], record.kwargs or {}, parameters, extra_keys)
+    return args, kwargs, mask(record.result, extra_keys)
+
+
+def _attempts(attempts: list[Attempt]) -> list[dict[str, Any]]:
+    shown = []
+    for age, attempt in enumerate(reversed(attempts)):
+        entry = attempt.as_dict()
+        entry["error_message"] = _long(attempt.error_message) or None
+        entry["traceback"] = (_long(attempt.traceback) or None) if age < MAX_TRACEBACKS else None
+        shown.append(_json(entry))
+    return shown[::-1]
+
+
+def _user(record: JobRecord) -> Any:
+    user = record.options.get("user")
+    if user is None:
+        return None
+    try:
+        return _USER_KEY.to_python(user)
+    except (ValidationError, ValueError, TypeError):
+        logger.warning("Job %s names %r as its user, which is no key of a user", record.job_id, user)
+        return None
+
+
+def _json(value: Any) -> Any:
+    """Return ``value`` as JSON that every database takes; nearly always it is that already."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return _clean(value)
+    return _clean(value) if _DOUBTFUL_JSON.search(text) else value
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return _text(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {_text(str(key)): _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(item) for item in value]
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
+    return text if text.isascii() and "\x00" not in text else _UNSTORABLE.sub("\ufffd", text)
+
+
+def _long(text: str | None) -> str:
+    if not text:
+        return ""
+    if len(text) > MAX_TEXT:
+        half = MAX_TEXT // 2
+        text = f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+    return _text(text)
+
+
+def _number(number: float | None) -> float | None:
+    return float(number) if number is not None and math.isfinite(number) else None
+
+
+def _integer(number: float | None) -> int:
+    return max(-_MAX_INTEGER, min(_MAX_INTEGER, int(number or 0)))
+
+
+def _moment(moment: dt.datetime | None) -> dt.datetime | None:
+    """Return ``moment`` as the project's models hold it: aware, or naive local time without USE_TZ."""
+    if moment is None:
+        return None
+    if timezone.is_naive(timezone.now()):
+        return moment if timezone.is_naive(moment) else timezone.make_naive(moment, timezone.get_default_timezone())
+    return moment if timezone.is_aware(moment) else moment.replace(tzinfo=dt.UTC)

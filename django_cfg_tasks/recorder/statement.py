@@ -1,0 +1,190 @@
+"""The one SQL statement that writes TaskLog: a multi-row upsert that never moves a job back.
+
+PostgreSQL, SQLite, MySQL and MariaDB. It knows nothing of threads and buffers: `Recorder` calls it from its
+own thread, `sync` from whatever thread it is in.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterable, Iterator
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.db import DataError, IntegrityError, NotSupportedError, connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_cfg_tasks.jobs import FINAL, JobRecord
+from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.recorder.merge import latest
+from django_cfg_tasks.recorder.rows import Values, bare, values
+
+logger = logging.getLogger("django_cfg_tasks.recorder")
+
+MAX_ROWS = 500
+"""Rows of one statement, where the database takes as many parameters."""
+
+DATA_ERRORS = (
+    DataError,
+    IntegrityError,
+    ValidationError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+)
+"""What speaks against a row, and not against the database it goes to."""
+
+_FIELDS = [field for field in TaskLog._meta.concrete_fields if not field.primary_key]
+_FINAL = ", ".join(f"'{status.value}'" for status in sorted(FINAL))
+_ARRAY_LENGTH = {"postgresql": "JSONB_ARRAY_LENGTH", "sqlite": "JSON_ARRAY_LENGTH", "mysql": "JSON_LENGTH"}
+
+
+def upsert(records: Iterable[JobRecord], using: str | None = None) -> int:
+    """Bring TaskLog up to ``records`` and return how many rows it covers by that.
+
+    A row that is further along than its record stays as it is. A row that the database refuses is written
+    without its arguments, user, result and attempts, or, if even that is refused, left out; both are logged.
+    Where the database itself fails, its error is raised and the call can be repeated: rows written before
+    that stay and do no harm.
+    """
+    alias = using or router.db_for_write(TaskLog)
+    rows = [_row(record) for record in latest(records)]
+    _forget_unknown_users(rows)
+    size = _rows_per_statement(connections[alias])
+    return sum(_write(rows[start : start + size], alias) for start in range(0, len(rows), size))
+
+
+def _row(record: JobRecord) -> Values:
+    try:
+        return values(record)
+    except DATA_ERRORS as error:
+        logger.warning("The TaskLog row of job %s is kept bare: %s", record.job_id, _summary(error))
+        record = record.snapshot()
+        record.args, record.kwargs, record.result, record.attempts, record.options = [], {}, None, [], {}
+        return values(record)
+
+
+def _write(rows: list[Values], alias: str) -> int:
+    try:
+        _execute(rows, alias)
+    except DATA_ERRORS as error:
+        if len(rows) > 1:
+            return sum(_write([row], alias) for row in rows)
+        return _write_refused(rows[0], alias, error)
+    return len(rows)
+
+
+def _write_refused(row: Values, alias: str, reason: Exception) -> int:
+    try:
+        _execute([bare(row)], alias)
+    except DATA_ERRORS as error:
+        logger.error(  # noqa: TRY400 - the database's words say it all, and this may come in numbers
+            "The TaskLog row of job %s is left out, the database refuses it: %s", row["job_id"], _summary(error)
+        )
+        return 0
+    logger.warning(
+        "The TaskLog row of job %s was written without arguments, user, result and attempts: %s",
+        row["job_id"],
+        _summary(reason),
+    )
+    return 1
+
+
+def _execute(rows: list[Values], alias: str) -> None:
+    connection = connections[alias]
+    parameters = [field.get_db_prep_save(row[field.attname], connection) for row in rows for field in _FIELDS]
+    # atomic: inside a transaction of the caller's, a refused row must not take that transaction with it.
+    with transaction.atomic(using=alias), connection.cursor() as cursor:
+        cursor.execute(_sql(connection, len(rows)), parameters)
+
+
+def _sql(connection: BaseDatabaseWrapper, rows: int) -> str:
+    quote = connection.ops.quote_name
+    table = quote(TaskLog._meta.db_table)
+    columns = ", ".join(quote(field.column) for field in _FIELDS)
+    placeholders = f"({', '.join(['%s'] * len(_FIELDS))})"
+    insert = f"INSERT INTO {table} ({columns}) VALUES {', '.join([placeholders] * rows)}"  # noqa: S608 - names of our own
+    if connection.vendor in ("postgresql", "sqlite"):
+        assignments = ", ".join(_assignments(connection, "EXCLUDED.{}"))
+        return (
+            f"{insert} ON CONFLICT ({quote('job_id')}) DO UPDATE SET {assignments} "
+            f"WHERE EXCLUDED.{quote('revision')} >= {table}.{quote('revision')}"
+        )
+    if connection.vendor == "mysql":
+        if getattr(connection, "mysql_is_mariadb", False):
+            return f"{insert} ON DUPLICATE KEY UPDATE {', '.join(_assignments(connection, 'VALUES({})'))}"
+        return f"{insert} AS new ON DUPLICATE KEY UPDATE {', '.join(_assignments(connection, 'new.{}'))}"
+    raise NotSupportedError(
+        f"TaskLog can't be kept on {connection.vendor}; route it to PostgreSQL, SQLite, MySQL or MariaDB."
+    )
+
+
+def _assignments(connection: BaseDatabaseWrapper, pattern: str) -> Iterator[str]:
+    """Yield ``column = value``; `merge` says in Python what these say in SQL."""
+    quote = connection.ops.quote_name
+    table = quote(TaskLog._meta.db_table)
+
+    def new(name: str) -> str:
+        return pattern.format(quote(name))
+
+    def old(name: str) -> str:
+        return f"{table}.{quote(name)}"
+
+    count = _ARRAY_LENGTH[connection.vendor]
+    keeps_progress = f"({new('revision')} = {old('revision')} OR {new('status')} IN ({_FINAL}))"
+    special = {
+        "attempts": (
+            f"CASE WHEN {count}({new('attempts')}) >= {count}({old('attempts')}) "
+            f"THEN {new('attempts')} ELSE {old('attempts')} END"
+        ),
+        "progress": (
+            f"CASE WHEN {new('progress')} IS NULL AND {keeps_progress} "
+            f"THEN {old('progress')} ELSE {new('progress')} END"
+        ),
+        # Where neither has progress this keeps an old message: there can't be one.
+        "progress_message": (
+            f"CASE WHEN {new('progress')} IS NULL AND {keeps_progress} "
+            f"THEN {old('progress_message')} ELSE {new('progress_message')} END"
+        ),
+    }
+    # MySQL assigns from left to right and compares with what it has assigned already: revision comes last.
+    names = [f.column for f in _FIELDS if f.column not in ("job_id", "created_at", "revision")] + ["revision"]
+    for name in names:
+        value = special.get(name, new(name))
+        if connection.vendor == "mysql":
+            value = f"IF({new('revision')} >= {old('revision')}, {value}, {old(name)})"
+        yield f"{quote(name)} = {value}"
+
+
+def _rows_per_statement(connection: BaseDatabaseWrapper) -> int:
+    if connection.vendor != "sqlite":
+        return MAX_ROWS
+    connection.ensure_connection()
+    # Django counts on 999 parameters; SQLite itself has taken 32,766 and more for years.
+    limit = connection.connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+    return max(1, min(MAX_ROWS, limit // len(_FIELDS)))
+
+
+def _forget_unknown_users(rows: list[Values]) -> None:
+    """Leave out users who are gone: the column has no constraint that would see to it."""
+    wanted = {row["user_id"] for row in rows} - {None}
+    if not wanted:
+        return
+    users = get_user_model()
+    known = set(
+        users._base_manager.using(router.db_for_write(users))
+        .filter(pk__in=wanted)
+        .values_list(TaskLog._meta.get_field("user").target_field.attname, flat=True)
+    )
+    for row in rows:
+        if row["user_id"] not in known:
+            row["user_id"] = None
+
+
+def _summary(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:500]
+
+
+__all__ = ["MAX_ROWS", "upsert"]

@@ -1,0 +1,306 @@
+"""The recorder: a buffer of job records, and the thread that writes whatever has gathered in it.
+
+It knows nothing of rows and SQL: it hands lists of records to a function that writes them or raises. The
+thread and its database connection belong to no event loop, so records may come from any of them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from django.db import close_old_connections, connections, reset_queries
+
+from django_cfg_tasks.jobs import JobRecord
+from django_cfg_tasks.recorder.merge import merge
+
+logger = logging.getLogger("django_cfg_tasks.recorder")
+
+CAPACITY = 10_000
+"""Jobs that may wait to be written; beyond that the oldest are dropped (tasks_sync brings them back)."""
+BATCH = 500
+LINGER = 0.02
+"""Seconds between two writes in which records may gather. A lone record never waits for it."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
+"""Seconds until a failed write is tried again: the first time, and at most."""
+TRIES_TOGETHER = 3
+"""After so many failures in a row, rows are tried one by one: it may be one of them."""
+STRIKES = 5
+"""How often a row may fail while others succeed before it is dropped."""
+EXIT_TIMEOUT = 2.0
+LOG_EVERY = 60.0
+
+
+@dataclass(slots=True)
+class _Entry:
+    ticket: int
+    record: JobRecord
+    strikes: int = 0
+
+
+class Recorder:
+    """Takes records from any thread or event loop without blocking it, and writes them in order, in batches.
+
+    ``write`` gets at most ``batch`` records and either writes them all or raises. What it raises never
+    reaches those who hand records in: it is logged, and the batch is tried again until it succeeds.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[JobRecord]], object],
+        *,
+        capacity: int = CAPACITY,
+        batch: int = BATCH,
+    ) -> None:
+        self._write = write
+        self._capacity = capacity
+        self._batch = batch
+        self._log = _Occasional(LOG_EVERY)
+        self._atexit_registered = False
+        self._forget()
+        forget = weakref.WeakMethod(self._forget)
+        os.register_at_fork(after_in_child=lambda: (alive := forget()) and alive())
+
+    def _forget(self) -> None:
+        """Start empty. In a forked child: the lock may be held for ever, the thread and the records are the parent's."""
+        self._condition = threading.Condition()
+        self._pending: dict[str, _Entry] = {}
+        self._writing: dict[str, _Entry] = {}
+        self._ticket = 0
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._failures = 0
+        self._not_before = 0.0
+
+    def receive(self, records: Sequence[JobRecord]) -> None:
+        """Take copies of ``records`` and return at once; they are written soon, and in this order for each job."""
+        if not records:
+            return
+        snapshots = [record.snapshot() for record in records]
+        with self._condition:
+            for record in snapshots:
+                self._put(record)
+            self._make_room()
+            self._ensure_thread()
+            self._condition.notify_all()
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all that was received before this call is written; False if it isn't after ``timeout`` seconds.
+
+        Blocks: on an event loop, call it in a thread. A pause after a failed write ends at once.
+        """
+        with self._condition:
+            ticket = self._ticket
+            if self._oldest() <= ticket:
+                self._not_before = 0.0
+                self._ensure_thread()
+                self._condition.notify_all()
+            return self._condition.wait_for(lambda: self._oldest() > ticket, timeout)
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Flush, then end the thread and close its connection; False if something is left unwritten.
+
+        What is left stays in the buffer. A record that comes later starts a new thread.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        flushed = self.flush(timeout)
+        with self._condition:
+            thread, self._stopping = self._thread, True
+            self._condition.notify_all()
+        if thread is not None:
+            thread.join(None if deadline is None else max(0.05, deadline - time.monotonic()))
+        if not flushed:
+            logger.warning("The recorder stops with %d jobs unwritten; tasks_sync brings them back", self.pending)
+        return flushed
+
+    @property
+    def pending(self) -> int:
+        """How many jobs have something to be written."""
+        with self._condition:
+            return len(self._pending.keys() | self._writing.keys())
+
+    # -- the buffer; all of it under the lock
+
+    def _put(self, record: JobRecord) -> None:
+        self._ticket += 1
+        known = self._pending.get(record.job_id)
+        if known is None:
+            self._pending[record.job_id] = _Entry(self._ticket, record)
+        else:
+            # It keeps its place, so that a job which changes all the time is written nevertheless.
+            known.record = merge(known.record, record)
+
+    def _make_room(self) -> None:
+        excess = len(self._pending) - self._capacity
+        if excess <= 0:
+            return
+        for job_id in list(self._pending)[:excess]:
+            del self._pending[job_id]
+        self._log(
+            logging.WARNING,
+            "full",
+            "More than %d jobs wait for TaskLog, so the oldest are dropped; run tasks_sync when it can be written again",
+            self._capacity,
+        )
+
+    def _take(self) -> dict[str, _Entry]:
+        taken = dict(list(self._pending.items())[: self._batch])
+        for job_id in taken:
+            del self._pending[job_id]
+        return taken
+
+    def _give_back(self, entries: dict[str, _Entry]) -> None:
+        for job_id, entry in entries.items():
+            newer = self._pending.pop(job_id, None)
+            if newer is not None:
+                entry.record = merge(entry.record, newer.record)
+        self._pending = entries | self._pending
+        self._make_room()
+
+    def _oldest(self) -> float:
+        return min(
+            (next(iter(entries.values())).ticket for entries in (self._writing, self._pending) if entries),
+            default=float("inf"),
+        )
+
+    # -- the thread
+
+    def _ensure_thread(self) -> None:
+        if not self._pending or (self._thread is not None and self._thread.is_alive()):
+            return
+        thread = threading.Thread(target=self._run, name="django_cfg_tasks-recorder", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads, or the interpreter is going down
+            self._log(logging.WARNING, "thread", "The recorder's thread can't be started: %s", error)
+            return
+        self._thread, self._stopping = thread, False
+        if not self._atexit_registered:
+            self._atexit_registered = True
+            atexit.register(self._at_exit)
+
+    def _run(self) -> None:
+        try:
+            while batch := self._next_batch():
+                left = self._try(batch)
+                with self._condition:
+                    self._writing = {}
+                    self._give_back(left)
+                    self._not_before = time.monotonic() + self._pause()
+                    rests = not self._pending or self._failures > 0
+                    self._condition.notify_all()
+                if rests:
+                    # Old or broken connections go, so that a database restart costs one failed write at most.
+                    close_old_connections()
+                    # With DEBUG on, Django keeps every query of a thread that sees no request end.
+                    reset_queries()
+        finally:
+            connections.close_all()
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._condition:
+            self._thread = None
+            self._give_back(self._writing)
+            self._writing = {}
+            if not self._failures:
+                self._ensure_thread()  # for what came after stop()
+            self._condition.notify_all()
+
+    def _next_batch(self) -> dict[str, _Entry]:
+        """Wait until there is something to write; empty when the thread is to end."""
+        rested = False
+        with self._condition:
+            while not self._stopping and not self._is_due():
+                rested = True
+                self._condition.wait(max(0.0, self._not_before - time.monotonic()) if self._pending else None)
+            if self._stopping:
+                return {}
+            self._writing = batch = self._take()
+        if rested:
+            close_old_connections()
+        return batch
+
+    def _is_due(self) -> bool:
+        if not self._pending:
+            return False
+        return time.monotonic() >= self._not_before or (not self._failures and len(self._pending) >= self._batch)
+
+    def _pause(self) -> float:
+        if not self._failures:
+            return LINGER
+        return float(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 20)))
+
+    def _try(self, batch: dict[str, _Entry]) -> dict[str, _Entry]:
+        """Write a batch and return what of it has to be tried again."""
+        try:
+            self._write([entry.record for entry in batch.values()])
+        except Exception as error:  # noqa: BLE001 - whatever it is, the thread and the records must survive it
+            self._failures += 1
+            left = batch if self._failures <= TRIES_TOGETHER else self._try_one_by_one(batch)
+            if left:
+                self._log(
+                    logging.WARNING,
+                    "failed",
+                    "TaskLog can't be written: %s: %s. %d jobs wait, next try in %.1f s. Jobs run on all the same.",
+                    type(error).__name__,
+                    str(error).strip().partition("\n")[0],
+                    len(left),
+                    self._pause(),
+                )
+                return left
+        if self._failures:
+            logger.info("TaskLog is written again")
+            self._failures = 0
+            self._log.forget("failed")
+        return {}
+
+    def _try_one_by_one(self, batch: dict[str, _Entry]) -> dict[str, _Entry]:
+        """Find out whether single rows are at fault; they are, if others succeed meanwhile."""
+        left: dict[str, _Entry] = {}
+        reason: Exception | None = None
+        written = 0
+        for job_id, entry in batch.items():
+            try:
+                self._write([entry.record])
+                written += 1
+            except Exception as error:  # noqa: BLE001 - as above, for each row
+                left[job_id], reason = entry, error
+                if not written and len(left) == TRIES_TOGETHER:
+                    return batch
+        if not written:
+            return batch
+        for job_id, entry in list(left.items()):
+            entry.strikes += 1
+            if entry.strikes >= STRIKES:
+                logger.error("The TaskLog row of job %s is left out, it can't be written: %s", job_id, reason)
+                del left[job_id]
+        self._failures = min(self._failures, TRIES_TOGETHER)  # the database is well: don't let the others wait
+        return left
+
+    def _at_exit(self) -> None:
+        if self.pending:
+            self.flush(EXIT_TIMEOUT)
+
+
+class _Occasional:
+    """Logs what may happen a thousand times a second once, and then at most every ``every`` seconds."""
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self._last: dict[str, float] = {}
+
+    def __call__(self, level: int, kind: str, message: str, *args: object) -> None:
+        now = time.monotonic()
+        if now - self._last.get(kind, -self._every) >= self._every:
+            self._last[kind] = now
+            logger.log(level, message, *args)
+
+    def forget(self, kind: str) -> None:
+        self._last.pop(kind, None)

@@ -1,0 +1,73 @@
+"""Which tasks this process knows, by name. It holds them and knows nothing of how they run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from django_cfg_tasks.exceptions import DuplicateTaskError, UnknownTaskError
+
+if TYPE_CHECKING:
+    from django_cfg_tasks.task import Task
+
+
+class Registry:
+    """Tasks by name; safe to fill and to read from many threads."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task[..., Any]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, task: Task[..., Any]) -> None:
+        """Take ``task`` in; DuplicateTaskError if another function already has its name.
+
+        The same function declared again (a module reloaded, or run as ``__main__``) replaces itself.
+        """
+        with self._lock:
+            known = self._tasks.get(task.name)
+            if known is not None and not _same_place(known, task):
+                raise DuplicateTaskError(
+                    f"Two tasks are called {task.name!r}: {known.path} and {task.path}. "
+                    f'Give one of them a name of its own: @task(name="...").'
+                )
+            self._tasks[task.name] = task
+
+    def get(self, name: str) -> Task[..., Any] | None:
+        """Return the task called ``name``, or None."""
+        return self._tasks.get(name)
+
+    def __getitem__(self, name: str) -> Task[..., Any]:
+        try:
+            return self._tasks[name]
+        except KeyError:
+            raise UnknownTaskError(
+                f"No task is called {name!r}. Known: {', '.join(sorted(self._tasks)) or 'none'}."
+            ) from None
+
+    def __iter__(self) -> Iterator[Task[..., Any]]:
+        return iter(list(self._tasks.values()))
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tasks
+
+    def queues(self) -> list[str]:
+        """Return every queue that a task uses, ``default`` first, the others by name."""
+        others = {task.options.queue for task in self} - {"default"}
+        return ["default", *sorted(others)]
+
+    def remove(self, name: str) -> None:
+        """Forget the task called ``name``, if it is known (for tests that declare tasks of their own)."""
+        with self._lock:
+            self._tasks.pop(name, None)
+
+
+def _same_place(one: Task[..., Any], other: Task[..., Any]) -> bool:
+    return one.path == other.path
+
+
+tasks = Registry()
+"""The tasks of this process."""

@@ -1,0 +1,105 @@
+"""Waiting for a job to become final: woken by the worker's message, sure by looking into SQL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+
+from django_cfg_tasks.broker import Broker, keys
+from django_cfg_tasks.exceptions import BrokerUnavailableError, JobNotFoundError, StoreUnavailableError
+from django_cfg_tasks.jobs import JobRecord
+
+logger = logging.getLogger("django_cfg_tasks.results")
+
+LOOK_AGAIN_SECONDS = 5.0
+"""How often a waiter looks into SQL though nobody called: a message may have been lost with its connection."""
+
+
+class ResultWaiter:
+    """All waiters of a process share one subscription. Lives on the home loop."""
+
+    def __init__(self, broker: Broker, load: Callable[[str], Awaitable[JobRecord | None]]) -> None:
+        self._broker = broker
+        self._load = load
+        self._events: dict[str, list[asyncio.Event]] = {}
+        self._listener: asyncio.Task[None] | None = None
+        self._listening = asyncio.Event()
+
+    async def wait(self, job_id: str, timeout: float | None) -> JobRecord | None:
+        """Return the job once it is final, None after ``timeout`` seconds; JobNotFoundError if it is none."""
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
+        event = asyncio.Event()
+        self._events.setdefault(job_id, []).append(event)
+        try:
+            # Subscribe first, look second: an end between the two is noticed.
+            await self._listen(deadline)
+            while True:
+                event.clear()
+                try:
+                    record = await self._load(job_id)
+                    if record is None:
+                        raise JobNotFoundError(f"No job has the id {job_id!r}.")
+                    if record.status.is_final:
+                        return record
+                except StoreUnavailableError as error:
+                    logger.warning("Waiting for job %s goes on. %s", job_id, error)
+                pause = LOOK_AGAIN_SECONDS
+                if deadline is not None:
+                    pause = min(pause, deadline - loop.time())
+                    if pause <= 0:
+                        return None
+                try:
+                    await asyncio.wait_for(event.wait(), pause)
+                except TimeoutError:
+                    continue
+        finally:
+            events = self._events[job_id]
+            events.remove(event)
+            if not events:
+                del self._events[job_id]
+
+    async def close(self) -> None:
+        """End the subscription."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+
+    async def _listen(self, deadline: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        if self._listener is None or self._listener.done():
+            self._listener = loop.create_task(self._run(), name="django_cfg_tasks-results")
+        patience = 3.0 if deadline is None else max(0.0, min(3.0, deadline - loop.time()))
+        try:
+            await asyncio.wait_for(self._listening.wait(), patience)
+        except TimeoutError:
+            logger.debug("Not subscribed yet; looking into SQL instead.")
+
+    async def _run(self) -> None:
+        pause = 0.1
+        while True:
+            try:
+                async with self._broker.listen(keys.FINISHED_CHANNEL) as messages:
+                    pause = 0.1
+                    self._listening.set()
+                    # What ended while nobody listened was missed: let everyone look.
+                    self._wake(list(self._events))
+                    async for message in messages:
+                        self._wake(json.loads(message["data"]))
+            except BrokerUnavailableError as error:
+                self._listening.clear()
+                logger.debug("The subscription to finished jobs was lost. %s", error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5)
+            except Exception:
+                self._listening.clear()
+                logger.exception("Listening for finished jobs failed; trying again in %.1f s.", 5)
+                await asyncio.sleep(5)
+
+    def _wake(self, job_ids: list[str]) -> None:
+        for job_id in job_ids:
+            for event in self._events.get(job_id, ()):
+                event.set()

@@ -1,0 +1,247 @@
+"""Arguments and results as JSON, and back to what they were where annotations say so.
+
+What is stored is plain, readable JSON: no pickle, no type tags, nothing that is imported by a name from data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PydanticSchemaGenerationError,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from django_cfg_tasks.exceptions import ArgumentsError, DeclarationError, SerializationError
+
+_NATIVE = (str, int, float, bool, type(None), Any, object, dict, list, inspect.Parameter.empty)
+_CONTAINERS = (dict, list, Mapping, Sequence, typing.Union, types.UnionType)
+
+
+class Codec:
+    """Encodes and decodes the arguments and the result of one function.
+
+    Made once per task, from its signature; ``skip_first`` leaves out the context of a ``bind=True`` task.
+    Annotations are read at the first use, so that a tasks module may name types that are imported later.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, skip_first: bool = False) -> None:
+        self._function = function
+        signature = inspect.signature(function)
+        parameters = list(signature.parameters.values())
+        if skip_first:
+            if not parameters or parameters[0].kind not in (
+                inspect.Parameter.POSITIONAL_ONLY,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                inspect.Parameter.VAR_POSITIONAL,
+            ):
+                raise DeclarationError(
+                    f"{function.__qualname__}() is declared with bind=True, "
+                    "so its first parameter must take the context."
+                )
+            if parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
+                parameters = parameters[1:]
+        self.signature = signature.replace(parameters=parameters)
+        self.parameters = tuple(p.name for p in parameters if p.kind not in _VARIADIC)
+
+    def encode(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], *, limit: int | None = None
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Return ``args`` and ``kwargs`` as JSON data.
+
+        ArgumentsError where they don't fit the signature, SerializationError (naming the argument) where one
+        is no JSON or takes more than ``limit`` bytes of it.
+        """
+        try:
+            self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentsError(
+                f"{self._function.__name__}{self.signature} can't be called like this: {error}."
+            ) from None
+        names = self._positional_names(len(args))
+        return (
+            [_encode(value, name, limit) for name, value in zip(names, args, strict=True)],
+            {name: _encode(value, name, limit) for name, value in kwargs.items()},
+        )
+
+    def decode(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return stored arguments as the annotations want them; what fits no annotation stays as it is."""
+        adapters = self._adapters
+        if not adapters:
+            return list(args), dict(kwargs)
+        names = self._positional_names(len(args))
+        return (
+            [_decode(value, adapters.get(self._collector(name))) for name, value in zip(names, args, strict=True)],
+            {name: _decode(value, adapters.get(self._collector(name))) for name, value in kwargs.items()},
+        )
+
+    def decode_result(self, value: Any) -> Any:
+        """Return a stored result as the function's return annotation wants it, else as it is."""
+        return _decode(value, self._adapters.get("return"))
+
+    def _positional_names(self, count: int) -> list[str]:
+        names: list[str] = []
+        for parameter in self.signature.parameters.values():
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                names += [parameter.name] * (count - len(names))
+            elif parameter.kind in (
+                inspect.Parameter.POSITIONAL_ONLY,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            ):
+                names.append(parameter.name)
+        # A stored job may have more arguments than today's function: the call itself will say so.
+        names += ["*"] * (count - len(names))
+        return names[:count]
+
+    def _collector(self, name: str) -> str:
+        """The parameter that takes ``name``: itself, or the ``**kwargs`` that collects it."""
+        if name in self.signature.parameters:
+            return name
+        for parameter in self.signature.parameters.values():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                return parameter.name
+        return name
+
+    @functools.cached_property
+    def _adapters(self) -> dict[str, TypeAdapter[Any]]:
+        try:
+            hints = typing.get_type_hints(self._function, include_extras=True)
+        except Exception:  # an annotation that can't be resolved only costs us the decoding
+            hints = {}
+        wanted = {*self.signature.parameters, "return"}
+        adapters = {name: _adapter(hint) for name, hint in hints.items() if name in wanted}
+        return {name: adapter for name, adapter in adapters.items() if adapter is not None}
+
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def encode_result(value: Any) -> Any:
+    """Return a task's result as JSON data; SerializationError says why it can't be."""
+    return _encode(value, "the result", None)
+
+
+def dumps(value: Any) -> str:
+    """Write JSON data in its shortest form."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _encode(value: Any, name: str, limit: int | None) -> Any:
+    if value is None or value is True or value is False:
+        return value
+    what = name if name == "the result" else f"the argument {name!r}"
+    try:
+        data = to_jsonable_python(value, bytes_mode="base64", timedelta_mode="iso8601", inf_nan_mode="constants")
+        text = dumps(data)
+    except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
+        raise SerializationError(f"{_capital(what)} can't be stored as JSON: {_reason(value, error)}") from None
+    if limit is not None and len(text) > limit:
+        raise SerializationError(
+            f"{_capital(what)} takes {len(text):,} bytes of JSON; at most {limit:,} are taken "
+            "(RearqConfig.max_argument_bytes). Store it and pass its key instead."
+        )
+    if "\\u0000" in text and _holds(data, "\x00"):
+        raise SerializationError(f"{_capital(what)} holds a NUL character, which SQL databases can't store.")
+    if "\\ud" in text and _has_surrogate(data):
+        raise SerializationError(f"{_capital(what)} holds a lone surrogate (broken Unicode), which can't be stored.")
+    return data
+
+
+def _reason(value: Any, error: Exception) -> str:
+    culprit = _find_culprit(value)
+    if hasattr(type(culprit), "_meta") and hasattr(culprit, "pk"):
+        return f"{type(culprit).__name__} is a model instance. Pass its primary key and load it in the task."
+    if callable(culprit) and not isinstance(culprit, type):
+        return "it holds a function. Pass data, or the name of another task."
+    if isinstance(error, PydanticSerializationError):
+        return (
+            f"it holds a value of type {type(culprit).__name__}. "
+            "Pass what JSON knows, a date, UUID, Decimal, dataclass or pydantic model."
+        )
+    return f"{error}."
+
+
+def _find_culprit(value: Any) -> Any:
+    """Return the first innermost part of ``value`` that can't be written, else ``value``."""
+    children: Sequence[Any] = ()
+    if isinstance(value, Mapping):
+        children = [*value.keys(), *value.values()]
+    elif isinstance(value, list | tuple | set | frozenset):
+        children = list(value)
+    elif isinstance(value, BaseModel):
+        children = [getattr(value, name) for name in type(value).model_fields]
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        children = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    for child in children:
+        try:
+            to_jsonable_python(child)
+        except (PydanticSerializationError, ValueError, RecursionError):
+            return _find_culprit(child) if child is not value else child
+    return value
+
+
+def _holds(data: Any, text: str) -> bool:
+    if isinstance(data, str):
+        return text in data
+    if isinstance(data, dict):
+        return any(_holds(part, text) for pair in data.items() for part in pair)
+    return isinstance(data, list) and any(_holds(part, text) for part in data)
+
+
+def _has_surrogate(data: Any) -> bool:
+    if isinstance(data, str):
+        return any("\ud800" <= character <= "\udfff" for character in data)
+    if isinstance(data, dict):
+        return any(_has_surrogate(part) for pair in data.items() for part in pair)
+    return isinstance(data, list) and any(_has_surrogate(part) for part in data)
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any] | None:
+    if _is_native(hint):
+        return None
+    try:
+        # In a tuple, so that the configuration reaches dataclasses, which refuse one of their own from outside.
+        return TypeAdapter(tuple[hint], config=ConfigDict(val_json_bytes="base64"))
+    except (PydanticSchemaGenerationError, PydanticUserError, TypeError):
+        return None
+
+
+def _is_native(hint: Any) -> bool:
+    """Tell whether JSON alone brings values of this annotation back as they were."""
+    if hint in _NATIVE:
+        return True
+    origin = typing.get_origin(hint)
+    if origin is typing.Annotated:
+        return _is_native(typing.get_args(hint)[0])
+    if origin is typing.Literal:
+        return all(type(value) in (str, int, bool, type(None)) for value in typing.get_args(hint))
+    if origin is dict:
+        # JSON turns other keys into text.
+        return typing.get_args(hint)[0] is str and _is_native(typing.get_args(hint)[1])
+    return origin in _CONTAINERS and all(_is_native(part) for part in typing.get_args(hint))
+
+
+def _decode(value: Any, adapter: TypeAdapter[Any] | None) -> Any:
+    if adapter is None:
+        return value
+    try:
+        return adapter.validate_json(dumps([value]))[0]
+    except ValidationError:
+        # Annotations inform, they don't enforce: `def f(day: date = None)` is called with None every day.
+        return value

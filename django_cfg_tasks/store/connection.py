@@ -1,0 +1,316 @@
+"""From configuration to an open connection: which database holds the jobs, and the hand that talks to it.
+
+Everything goes through Tortoise's connection as plain SQL; its context is held here, so that no caller
+depends on a current one. All of it belongs to the home loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import ssl
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django_cfg_tasks.exceptions import ConfigurationError, StoreUnavailableError
+from django_cfg_tasks.store.schema import Query, Rows
+
+if TYPE_CHECKING:
+    from tortoise.backends.base.client import BaseDBAsyncClient
+
+logger = logging.getLogger("django_cfg_tasks.store")
+
+T = TypeVar("T")
+
+SQLITE_BUSY_SECONDS = 20
+_POOL = {"minsize": 1, "maxsize": 5}
+_ENGINES = {"postgresql": "tortoise.backends.asyncpg", "sqlite": "tortoise.backends.sqlite"}
+_DRIVERS = {"postgresql": ("asyncpg", "postgres"), "sqlite": ("aiosqlite", None)}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A database that holds jobs: its kind, and how Tortoise connects to it."""
+
+    vendor: str
+    credentials: dict[str, Any] = field(repr=False)
+    name: str
+    in_django: bool
+
+
+class Execute(Protocol):
+    """Run one statement, with ``%s`` placeholders, and return its rows."""
+
+    async def __call__(self, sql: str, params: list[Any] | None = None) -> list[dict[str, Any]]: ...
+
+
+def target_of_url(url: str) -> Target:
+    """Read ``RearqConfig.db_url``; ConfigurationError where the database is of no known kind."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    if parts.scheme == "sqlite":
+        path = unquote(parts.netloc + parts.path)
+        # "sqlite:///./x.db" is the current folder; "sqlite:///x.db" the root, as it is to Tortoise.
+        for relative in ("/./", "/../"):
+            if path.startswith(relative):
+                path = path[1:]
+        return _sqlite(Path(path), options, in_django=False)
+    if parts.scheme == "mysql":
+        raise ConfigurationError(_NO_MYSQL.format(where="RearqConfig.db_url"))
+    credentials = {
+        "host": parts.hostname,
+        "port": parts.port or 5432,
+        "user": unquote(parts.username) if parts.username else None,
+        "password": unquote(parts.password) if parts.password else None,
+        "database": unquote(parts.path.strip("/")),
+        **_POOL,
+        **_postgres_options(options),
+    }
+    return Target("postgresql", credentials, f"postgresql://{parts.hostname}/{credentials['database']}", False)
+
+
+def target_of_django(settings: Mapping[str, Any], alias: str) -> Target:
+    """Read one of Django's DATABASES; ConfigurationError where jobs can't be kept in it."""
+    engine, name = str(settings["ENGINE"]), settings["NAME"]
+    options = dict(settings.get("OPTIONS") or {})
+    if "sqlite" in engine:
+        if not name or ":memory:" in str(name) or "mode=memory" in str(name):
+            raise ConfigurationError(
+                f"DATABASES[{alias!r}] is an in-memory SQLite database, which workers can't share. "
+                "Give it a file, or set RearqConfig.db_url."
+            )
+        pragmas = dict(re.findall(r"(?i)pragma\s+(\w+)\s*=\s*(\w+)", str(options.get("init_command") or "")))
+        if "timeout" in options:
+            pragmas["busy_timeout"] = int(float(options["timeout"]) * 1000)
+        return _sqlite(Path(name), pragmas, in_django=True)
+    if "postgres" in engine or "postgis" in engine:
+        credentials = {
+            "host": settings.get("HOST") or None,
+            "port": int(settings.get("PORT") or 5432),
+            "user": settings.get("USER") or None,
+            "password": settings.get("PASSWORD") or None,
+            "database": name,
+            **_POOL,
+            **_postgres_options(options),
+        }
+        if settings.get("DISABLE_SERVER_SIDE_CURSORS"):
+            # Django's way to say that a transaction pooler stands in front: prepared statements don't survive it.
+            credentials["statement_cache_size"] = 0
+        return Target("postgresql", credentials, f"DATABASES[{alias!r}]", True)
+    if "mysql" in engine:
+        raise ConfigurationError(_NO_MYSQL.format(where=f"DATABASES[{alias!r}]"))
+    raise ConfigurationError(
+        f"DATABASES[{alias!r}] uses {engine}, which can't hold jobs. "
+        "Set RearqConfig.db_url to a PostgreSQL or SQLite database."
+    )
+
+
+_NO_MYSQL = "{where} is a MySQL database, which can't hold jobs yet. Set RearqConfig.db_url to PostgreSQL or SQLite."
+
+
+def _sqlite(path: Path, pragmas: dict[str, Any], *, in_django: bool) -> Target:
+    # A file of the folder that is current now, whatever is current when the connection is opened.
+    file = str(path.absolute())
+    pragmas = {"busy_timeout": SQLITE_BUSY_SECONDS * 1000, **pragmas}
+    return Target("sqlite", {"file_path": file, **pragmas}, file, in_django)
+
+
+def _postgres_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Translate libpq's options, which Django and URLs use, into asyncpg's."""
+    result: dict[str, Any] = {}
+    settings = dict(re.findall(r"-c\s+([\w.]+)=(\S+)", str(options.get("options") or "")))
+    if settings:
+        result["server_settings"] = settings
+    if options.get("application_name"):
+        result["application_name"] = options["application_name"]
+    if options.get("connect_timeout"):
+        result["timeout"] = float(options["connect_timeout"])
+    if options.get("host"):
+        result["host"] = options["host"]
+    for name in ("minsize", "maxsize", "statement_cache_size"):
+        if name in options:
+            result[name] = int(options[name])
+    mode = options.get("sslmode")
+    if options.get("sslrootcert"):
+        context = ssl.create_default_context(cafile=options["sslrootcert"])
+        context.check_hostname = mode == "verify-full"
+        if options.get("sslcert"):
+            context.load_cert_chain(options["sslcert"], options.get("sslkey"))
+        result["ssl"] = context
+    elif mode:
+        result["ssl"] = mode
+    return result
+
+
+class Connection:
+    """One database, reached through Tortoise from the home loop."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._client: BaseDBAsyncClient | None = None
+        self._lock = asyncio.Lock()
+
+    async def execute(self, sql: str, params: list[Any] | None = None) -> list[dict[str, Any]]:
+        """Run one statement in a transaction of its own; StoreUnavailableError on an outage."""
+        client = await self._open()
+        try:
+            return await client.execute_query_dict(self._placed(sql), params or [])
+        except Exception as error:
+            raise self._translated(error) from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Execute]:
+        """Hold one connection and run what is given in one transaction that may write."""
+        client = await self._open()
+        try:
+            async with client.acquire_connection() as raw:
+                run = _RUNNERS[self.target.vendor](raw, self._placed)
+                # IMMEDIATE: a SQLite transaction that reads first could not wait for the write lock later.
+                await run("BEGIN IMMEDIATE" if self.target.vendor == "sqlite" else "BEGIN")
+                try:
+                    yield run
+                except BaseException:
+                    await asyncio.shield(run("ROLLBACK"))
+                    raise
+                await run("COMMIT")
+        except Exception as error:
+            raise self._translated(error) from error
+
+    async def drive(self, steps: Generator[Query, Rows, T], *, lock: bool = False) -> T:
+        """Run what `schema` asks for, in one transaction; ``lock`` lets one process at a time do so."""
+        async with self.transaction() as run:
+            if lock and self.target.vendor == "postgresql":
+                await run("SELECT pg_advisory_xact_lock(7265617271)")
+            rows: Rows = []
+            try:
+                query = next(steps)
+                while True:
+                    rows = await run(query.sql)
+                    query = steps.send(rows)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+
+    async def close(self) -> None:
+        """Close the connections; the next statement opens new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def _open(self) -> BaseDBAsyncClient:
+        if self._client is None:
+            async with self._lock:
+                if self._client is None:
+                    self._client = await self._connect()
+        return self._client
+
+    async def _connect(self) -> BaseDBAsyncClient:
+        driver, extra = _DRIVERS[self.target.vendor]
+        from tortoise.context import TortoiseContext
+
+        context = TortoiseContext()
+        try:
+            with context:
+                await context.init(
+                    config={
+                        "connections": {
+                            "default": {
+                                "engine": _ENGINES[self.target.vendor],
+                                "credentials": dict(self.target.credentials),
+                            }
+                        },
+                        "apps": {"rearq": {"models": ["rearq.server.models"], "default_connection": "default"}},
+                    }
+                )
+                self.context = context
+                return context.connections.get("default")
+        except ImportError as error:
+            raise ConfigurationError(
+                f"Jobs are kept in {self.target.name}, which needs {driver}: pip install 'django-cfg-tasks[{extra}]'."
+            ) from error
+
+    def _placed(self, sql: str) -> str:
+        """Write the placeholders as the driver wants them."""
+        if self.target.vendor == "sqlite":
+            return sql.replace("%s", "?")
+        parts = sql.split("%s")
+        return "".join(f"{part}${number}" for number, part in enumerate(parts[:-1], 1)) + parts[-1]
+
+    def _translated(self, error: Exception) -> Exception:
+        if isinstance(error, StoreUnavailableError | ConfigurationError) or not is_outage(error):
+            return error
+        return StoreUnavailableError(
+            f"The database that holds the jobs ({self.target.name}) can't be used now: "
+            f"{type(error).__name__}: {error}. Check that it runs and can be reached."
+        )
+
+
+def _sqlite_runner(raw: Any, placed: Callable[[str], str]) -> Execute:
+    async def run(sql: str, params: list[Any] | None = None) -> list[dict[str, Any]]:
+        return [dict(row) for row in await raw.execute_fetchall(placed(sql), params or [])]
+
+    return run
+
+
+def _postgresql_runner(raw: Any, placed: Callable[[str], str]) -> Execute:
+    async def run(sql: str, params: list[Any] | None = None) -> list[dict[str, Any]]:
+        if not params and not sql.lstrip().upper().startswith("SELECT"):
+            await raw.execute(sql)
+            return []
+        return [dict(row) for row in await raw.fetch(placed(sql), *(params or []))]
+
+    return run
+
+
+_RUNNERS: dict[str, Callable[[Any, Callable[[str], str]], Execute]] = {
+    "sqlite": _sqlite_runner,
+    "postgresql": _postgresql_runner,
+}
+
+
+def is_outage(error: BaseException) -> bool:
+    """Tell whether the database, and not the statement, is at fault, so that trying again can help."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError | TimeoutError | asyncio.TimeoutError):
+            return True
+        state = getattr(seen, "sqlstate", None)
+        # Connection, resources, intervention (a restart), system error, rollback because of others.
+        if isinstance(state, str) and state[:2] in ("08", "53", "57", "58", "40", "55"):
+            return True
+        kind = f"{type(seen).__module__}.{type(seen).__name__}"
+        if kind.startswith("asyncpg.") and type(seen).__name__ in (
+            "InterfaceError",
+            "ConnectionDoesNotExistError",
+        ):
+            return True
+        if kind in (
+            "tortoise.exceptions.DBConnectionError",
+            "builtins.ValueError",
+        ) and "no active connection" in str(seen):
+            return True
+        text = str(seen)
+        if "sqlite3" in kind or kind.startswith("tortoise.exceptions"):
+            if any(part in text for part in ("database is locked", "unable to open", "disk I/O", "disk is full")):
+                return True
+            if type(seen).__name__ == "DBConnectionError":
+                return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def is_missing_table(error: BaseException) -> bool:
+    """Tell whether a table or column is not there."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if getattr(seen, "sqlstate", None) in ("42P01", "42703") or str(seen).startswith(
+            ("no such table", "no such column")
+        ):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

@@ -1,0 +1,155 @@
+"""The SQL that reads and writes jobs, one text per database kind.
+
+Many rows travel as one JSON document, so that a batch of any size is one statement with one parameter, the
+same through Tortoise's connection and through Django's. Placeholders are ``%s``; no text holds another ``%``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django_cfg_tasks.store.schema import JOBS, RESULTS
+
+_COLUMNS = (
+    "id, job_id, task, queue, args, kwargs, status, job_retry, job_retries, job_retry_after, enqueue_time, "
+    "expire_time, due_time, start_time, owner, attempt, deliveries, options"
+)
+_INSERTED = (
+    "task, args, kwargs, job_retry, job_retries, job_retry_after, job_id, enqueue_time, expire_time, status, "
+    "queue, due_time, options, attempt, deliveries"
+)
+_RESULT_COLUMNS = (
+    "worker, success, msg_id, result, start_time, finish_time, job_id, attempt, outcome, error_class, "
+    "error_message, traceback"
+)
+
+
+@dataclass(frozen=True)
+class Statements:
+    """The statements of one kind of database; the comments say what their parameters are."""
+
+    insert: str
+    """Rows as a JSON document -> job_id of those that were new."""
+    select: str
+    """Job ids as a JSON array -> their rows."""
+    results: str
+    """Row ids as a JSON array -> their attempts, oldest first."""
+    claim: str
+    """Owner, start time, job ids as a JSON array -> the rows that are now the owner's."""
+    update: str
+    """Outcomes as a JSON document -> the row ids that took it: those that the same attempt still owns."""
+    insert_results: str
+    """Outcomes as a JSON document, row ids that took it as a JSON array."""
+    record: str | None
+    """`update` and `insert_results` as one statement, where the database can: the document -> row ids."""
+    cancel: str
+    """Job ids as a JSON array -> the rows that are canceled now, as they were before otherwise."""
+    page: str
+    """After row id, earliest enqueue time, limit -> rows in the order of their ids."""
+
+
+def _recordset(columns: str) -> str:
+    return f"json_to_recordset(%s::json) AS x({columns})"
+
+
+_PG_OUTCOME = _recordset(
+    "id bigint, attempt int, status text, job_retries int, due_time timestamptz, worker text, success bool, "
+    "msg_id text, result text, start_time timestamptz, finish_time timestamptz, outcome text, error_class text, "
+    "error_message text, traceback text, keep_attempt bool"
+)
+_PG_UPDATE = (
+    f"UPDATE {JOBS} AS j SET status = x.status, job_retries = x.job_retries, due_time = x.due_time, owner = NULL "
+    "FROM {source} WHERE j.id = x.id AND j.attempt = x.attempt AND j.status = 'in_progress' RETURNING j.id"
+)
+_PG_RESULT_VALUES = (
+    "x.worker, x.success, x.msg_id, x.result, x.start_time, x.finish_time, x.id, x.attempt, x.outcome, "
+    "x.error_class, x.error_message, x.traceback"
+)
+
+POSTGRESQL = Statements(
+    insert=(
+        f"INSERT INTO {JOBS} ({_INSERTED}) SELECT {_INSERTED} FROM "
+        + _recordset(
+            "task text, args jsonb, kwargs jsonb, job_retry int, job_retries int, job_retry_after int, job_id text, "
+            "enqueue_time timestamptz, expire_time timestamptz, status text, queue text, due_time timestamptz, "
+            "options jsonb, attempt int, deliveries int"
+        )
+        + " ON CONFLICT (job_id) DO NOTHING RETURNING job_id"
+    ),
+    select=f"SELECT {_COLUMNS} FROM {JOBS} WHERE job_id IN (SELECT json_array_elements_text(%s::json))",
+    results=(
+        f"SELECT {_RESULT_COLUMNS} FROM {RESULTS} "
+        "WHERE job_id IN (SELECT json_array_elements_text(%s::json)::bigint) ORDER BY job_id, id"
+    ),
+    claim=(
+        f"UPDATE {JOBS} SET status = 'in_progress', owner = %s, start_time = %s::text::timestamptz, "
+        "attempt = COALESCE(attempt, 0) + 1 "
+        "WHERE job_id IN (SELECT json_array_elements_text(%s::json)) AND status IN ('queued', 'deferred') "
+        f"RETURNING {_COLUMNS}"
+    ),
+    update=_PG_UPDATE.format(source=_PG_OUTCOME),
+    insert_results=(
+        f"INSERT INTO {RESULTS} ({_RESULT_COLUMNS}) SELECT {_PG_RESULT_VALUES} FROM {_PG_OUTCOME} "
+        "WHERE x.keep_attempt AND x.id IN (SELECT json_array_elements_text(%s::json)::bigint)"
+    ),
+    record=(
+        f"WITH x AS (SELECT * FROM {_PG_OUTCOME}), taken AS ({_PG_UPDATE.format(source='x')}), "
+        f"kept AS (INSERT INTO {RESULTS} ({_RESULT_COLUMNS}) SELECT {_PG_RESULT_VALUES} FROM x JOIN taken USING (id) "
+        "WHERE x.keep_attempt) "
+        "SELECT id FROM taken"
+    ),
+    cancel=(
+        f"UPDATE {JOBS} SET status = 'canceled' WHERE job_id IN (SELECT json_array_elements_text(%s::json)) "
+        f"AND status IN ('queued', 'deferred', 'in_progress') RETURNING {_COLUMNS}"
+    ),
+    page=(
+        f"SELECT {_COLUMNS} FROM {JOBS} WHERE id > %s::text::bigint AND enqueue_time >= %s::text::timestamptz "
+        "ORDER BY id LIMIT %s::text::bigint"
+    ),
+)
+
+
+def _json(*names: str) -> str:
+    return ", ".join(f"json_extract(value, '$.{name}')" for name in names)
+
+
+_SQLITE_UPDATED = "status", "job_retries", "due_time"
+
+SQLITE = Statements(
+    insert=(
+        # "WHERE true" tells SQLite's parser that ON belongs to the conflict and not to a join.
+        f"INSERT INTO {JOBS} ({_INSERTED}) SELECT {_json(*_INSERTED.split(', '))} FROM json_each(%s) WHERE true "
+        "ON CONFLICT (job_id) DO NOTHING RETURNING job_id"
+    ),
+    select=f"SELECT {_COLUMNS} FROM {JOBS} WHERE job_id IN (SELECT value FROM json_each(%s))",
+    results=(
+        f"SELECT {_RESULT_COLUMNS} FROM {RESULTS} WHERE job_id IN (SELECT value FROM json_each(%s)) ORDER BY job_id, id"
+    ),
+    claim=(
+        f"UPDATE {JOBS} SET status = 'in_progress', owner = %s, start_time = %s, attempt = COALESCE(attempt, 0) + 1 "
+        "WHERE job_id IN (SELECT value FROM json_each(%s)) AND status IN ('queued', 'deferred') "
+        f"RETURNING {_COLUMNS}"
+    ),
+    update=(
+        f"UPDATE {JOBS} SET status = x.status, job_retries = x.job_retries, due_time = x.due_time, owner = NULL "
+        f"FROM (SELECT {', '.join(f'{_json(name)} AS {name}' for name in ('id', 'attempt', *_SQLITE_UPDATED))} "
+        f"FROM json_each(%s)) AS x "
+        f"WHERE {JOBS}.id = x.id AND {JOBS}.attempt = x.attempt AND {JOBS}.status = 'in_progress' RETURNING {JOBS}.id"
+    ),
+    insert_results=(
+        f"INSERT INTO {RESULTS} ({_RESULT_COLUMNS}) SELECT "
+        + _json("worker", "success", "msg_id", "result", "start_time", "finish_time", "id")
+        + ", "
+        + _json("attempt", "outcome", "error_class", "error_message", "traceback")
+        + " FROM json_each(%s) WHERE json_extract(value, '$.keep_attempt') "
+        "AND json_extract(value, '$.id') IN (SELECT value FROM json_each(%s))"
+    ),
+    record=None,
+    cancel=(
+        f"UPDATE {JOBS} SET status = 'canceled' WHERE job_id IN (SELECT value FROM json_each(%s)) "
+        f"AND status IN ('queued', 'deferred', 'in_progress') RETURNING {_COLUMNS}"
+    ),
+    page=f"SELECT {_COLUMNS} FROM {JOBS} WHERE id > %s AND enqueue_time >= %s ORDER BY id LIMIT %s",
+)
+
+STATEMENTS = {"postgresql": POSTGRESQL, "sqlite": SQLITE}

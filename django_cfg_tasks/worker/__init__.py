@@ -1,0 +1,1 @@
+"""What runs in worker and timer processes. Nothing here is imported by a web process."""

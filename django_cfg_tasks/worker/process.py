@@ -1,0 +1,84 @@
+"""What a worker process sets up once and takes down at its end, shared by the worker and the timer in it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+from django_cfg_tasks.client import ReArqClient
+from django_cfg_tasks.exceptions import BrokerUnavailableError, StoreUnavailableError
+from django_cfg_tasks.recorder import recorder
+from django_cfg_tasks.worker import logs
+from django_cfg_tasks.worker.shutdown import ShutdownLadder, wait_any
+
+logger = logging.getLogger("django_cfg_tasks.worker")
+
+FLUSH_SECONDS = 5.0
+
+
+class Process:
+    """One per process: who joins first sets it up, who leaves last takes it down."""
+
+    def __init__(self, client: ReArqClient) -> None:
+        self.client = client
+        self.ladder = ShutdownLadder()
+        self.identity = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+        """Unique per process, also where process ids and host names repeat, as they do in containers."""
+        self.on_shutdown: Callable[[], Awaitable[None]] | None = None
+        self.stuck: Callable[[], bool] = lambda: False
+        self._members = 0
+        self._up = asyncio.Lock()
+        self._is_up = False
+
+    @asynccontextmanager
+    async def joined(self, name: str) -> AsyncIterator[bool]:
+        """Take part under ``name``; yields False if the process was told to stop before Redis and SQL were up."""
+        self._members += 1
+        if self._members == 1:
+            logs.configure(name, self.client.rearq_config.logs_dir)
+            self.ladder.install()
+        try:
+            async with self._up:
+                if not self._is_up:
+                    self._is_up = await self._reach_stores()
+            yield self._is_up
+        finally:
+            self._members -= 1
+            if self._members == 0:
+                await self._leave()
+
+    async def _reach_stores(self) -> bool:
+        """Wait for SQL and Redis, with a log line for each try; False if told to stop meanwhile."""
+        for what, reach in (("SQL", self.client.store.prepare), ("Redis", self.client.broker.ping)):
+            pause = 0.5
+            while True:
+                if self.ladder.stopping.is_set():
+                    return False
+                try:
+                    await reach()
+                    break
+                except (StoreUnavailableError, BrokerUnavailableError) as error:
+                    logger.warning("Waiting for %s; trying again in %.1f s. %s", what, pause, error)
+                    await wait_any(self.ladder.stopping, timeout=pause)
+                    pause = min(pause * 2, 10)
+        return True
+
+    async def _leave(self) -> None:
+        try:
+            if self.on_shutdown is not None:
+                await self.on_shutdown()
+            if not await asyncio.to_thread(recorder.flush, FLUSH_SECONDS):
+                logger.warning("The history is not complete; `python manage.py tasks_sync` completes it.")
+            await self.client.aclose()
+        finally:
+            self.ladder.restore()
+            if self.stuck():
+                # A thread that can't be interrupted would keep the process from ending; its job is queued again.
+                logger.warning("A task's thread does not end; the process ends without it.")
+                logging.shutdown()
+                os._exit(0)

@@ -1,0 +1,233 @@
+"""Runs one job and says what became of it. It never raises for what a task does, and writes nothing itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import enum
+import logging
+import traceback as traceback_module
+from collections.abc import AsyncIterator
+from typing import Any
+
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from django.db import connections, reset_queries
+
+from django_cfg_tasks.broker import Broker
+from django_cfg_tasks.config import RearqConfig
+from django_cfg_tasks.exceptions import (
+    JobTimeoutError,
+    ResultError,
+    Retry,
+    SerializationError,
+    TasksError,
+    UnknownTaskError,
+)
+from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord, JobStatus
+from django_cfg_tasks.options import aware, seconds_of
+from django_cfg_tasks.registry import tasks
+from django_cfg_tasks.serialization import encode_result
+from django_cfg_tasks.task import Task
+from django_cfg_tasks.worker.context import JobContext
+from django_cfg_tasks.worker.locks import task_lock
+from django_cfg_tasks.worker.threads import Interrupted, JobThreads
+
+logger = logging.getLogger("django_cfg_tasks.worker")
+
+TRACEBACK_CHARACTERS = 20_000
+MESSAGE_CHARACTERS = 4_000
+
+
+class Stop(enum.Enum):
+    """Why a running job was told to stop."""
+
+    canceled = "canceled"
+    shutdown = "shutdown"
+
+
+class Runner:
+    """Runs jobs for one worker."""
+
+    def __init__(self, config: RearqConfig, broker: Broker, worker_name: str) -> None:
+        self._config = config
+        self._broker = broker
+        self._worker_name = worker_name
+        self._running: dict[str, asyncio.Task[Any]] = {}
+        self._stopped: dict[str, Stop] = {}
+        self._threads = JobThreads(config.max_jobs)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a sync function runs on though its job is over."""
+        return self._threads.stuck
+
+    def stop(self, job_id: str, why: Stop) -> None:
+        """Tell a running job to stop: CancelledError in async functions, an interrupt in sync ones."""
+        running = self._running.get(job_id)
+        if running is not None and job_id not in self._stopped:
+            self._stopped[job_id] = why
+            running.cancel()
+
+    def close(self) -> None:
+        """End idle threads."""
+        self._threads.close()
+
+    async def run(self, record: JobRecord) -> Attempt | None:
+        """Run the job, change ``record`` to what it is now, and return the attempt (None: it never started).
+
+        Must be awaited in an asyncio task of its own, which `stop` cancels.
+        """
+        now = dt.datetime.now(dt.UTC)
+        if record.expire_time is not None and record.expire_time <= now:
+            record.status, record.finish_time = JobStatus.expired, now
+            record.error_message = f"It expired at {record.expire_time.isoformat()} before it could start."
+            return None
+        if (current := asyncio.current_task()) is not None:
+            self._running[record.job_id] = current
+        record.start_time = now
+        try:
+            value = await self._call(record)
+            record.result = _encoded(value)
+        except BaseException as error:  # SystemExit in a task ends the job, not the worker
+            return self._failed(record, error)
+        finally:
+            self._running.pop(record.job_id, None)
+            self._stopped.pop(record.job_id, None)
+        record.status = JobStatus.success
+        return self._attempt(record, AttemptOutcome.success)
+
+    def _failed(self, record: JobRecord, error: BaseException) -> Attempt:
+        why = self._stopped.get(record.job_id)
+        if why is not None and isinstance(error, asyncio.CancelledError | Interrupted):
+            if why is Stop.canceled:
+                record.status = JobStatus.canceled
+                return self._attempt(record, AttemptOutcome.canceled)
+            # Nobody's fault: no retry is used.
+            record.status, record.due_time = JobStatus.queued, None
+            return self._attempt(record, AttemptOutcome.released)
+        record.error_class = _class_name(error)
+        record.error_message = (str(error) or record.error_class)[:MESSAGE_CHARACTERS]
+        record.traceback = _traceback(error)
+        again = self._retry_time(record, error)
+        if again is None:
+            record.status = JobStatus.failed
+            return self._attempt(record, AttemptOutcome.failed)
+        pause, counted = again
+        record.job_retries += counted
+        if pause > 0:
+            record.status = JobStatus.deferred
+            record.due_time = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=pause)
+        else:
+            record.status, record.due_time = JobStatus.queued, None
+        return self._attempt(record, AttemptOutcome.retried)
+
+    def _retry_time(self, record: JobRecord, error: BaseException) -> tuple[float, bool] | None:
+        """Return after how many seconds to run again and whether that uses a retry; None if never."""
+        if isinstance(error, UnknownTaskError | ResultError):
+            return None
+        counted = error.count if isinstance(error, Retry) else True
+        if counted and record.job_retries >= record.job_retry:
+            return None
+        pause = float(record.job_retry_after)
+        if isinstance(error, Retry):
+            if error.countdown is not None:
+                pause = seconds_of(error.countdown, "Retry(countdown)")
+            elif error.eta is not None:
+                pause = (aware(error.eta) - dt.datetime.now(dt.UTC)).total_seconds()
+        return pause, counted
+
+    def _attempt(self, record: JobRecord, outcome: AttemptOutcome) -> Attempt:
+        record.finish_time = dt.datetime.now(dt.UTC)
+        failed = outcome in (AttemptOutcome.failed, AttemptOutcome.retried)
+        if not failed:
+            record.error_class = record.error_message = record.traceback = None
+        attempt = Attempt(
+            number=record.attempt,
+            worker=self._worker_name,
+            start_time=record.start_time,
+            finish_time=record.finish_time,
+            outcome=outcome,
+            error_class=record.error_class,
+            error_message=record.error_message,
+            traceback=record.traceback,
+        )
+        record.attempts.append(attempt)
+        return attempt
+
+    async def _call(self, record: JobRecord) -> Any:
+        task = tasks.get(record.task)
+        if task is None:
+            known = ", ".join(sorted(task.name for task in tasks)) or "none"
+            raise UnknownTaskError(
+                f"This worker knows no task {record.task!r}. "
+                f"Is its module imported, and the name unchanged? Known: {known}."
+            )
+        args, kwargs = task.codec.decode(record.args, record.kwargs)
+        if task.options.bind:
+            args.insert(0, JobContext(record, task))
+        if not task.options.run_with_lock:
+            return await self._call_in_time(record, task, args, kwargs)
+        async with task_lock(self._broker, task.name, task.options.lock_timeout):
+            record.start_time = dt.datetime.now(dt.UTC)
+            return await self._call_in_time(record, task, args, kwargs)
+
+    async def _call_in_time(
+        self, record: JobRecord, task: Task[..., Any], args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        limit = float(record.options.get("job_timeout") or task.options.job_timeout or self._config.job_timeout)
+        scope = asyncio.timeout(None if limit == float("inf") else limit)
+        try:
+            async with scope:
+                if not task.is_async:
+                    return await self._threads.run(lambda: task.function(*args, **kwargs))
+                async with django_connections():
+                    return await task.function(*args, **kwargs)
+        except TimeoutError as error:
+            if scope.expired():
+                raise JobTimeoutError(f"The job ran longer than its job_timeout of {limit:g} s.") from error
+            raise
+
+
+@contextlib.asynccontextmanager
+async def django_connections() -> AsyncIterator[None]:
+    """Give an async job a thread of its own for ``sync_to_async``, as Django gives each ASGI request one.
+
+    So the ORM calls of two jobs run side by side, and the connections opened for one job are closed at its
+    end without harm to another. A job that never touches the ORM costs no thread.
+    """
+    async with ThreadSensitiveContext() as context:
+        try:
+            yield
+        finally:
+            if SyncToAsync.context_to_thread_executor.get(context) is not None:
+                await asyncio.shield(sync_to_async(_close_connections)())
+
+
+def _close_connections() -> None:
+    reset_queries()
+    connections.close_all()
+
+
+def _encoded(value: Any) -> Any:
+    try:
+        return encode_result(value)
+    except SerializationError as error:
+        raise ResultError(f"{error} The task itself ended without an error, so it is not run again.") from None
+
+
+def _class_name(error: BaseException) -> str:
+    kind = type(error)
+    return (
+        kind.__qualname__
+        if kind.__module__ == "builtins" or isinstance(error, TasksError)
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def _traceback(error: BaseException) -> str:
+    text = "".join(traceback_module.format_exception(error))
+    if len(text) <= TRACEBACK_CHARACTERS:
+        return text
+    half = TRACEBACK_CHARACTERS // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"

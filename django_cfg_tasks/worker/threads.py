@@ -1,0 +1,116 @@
+"""Runs sync functions: a pool of threads that can be asked to give a function up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ctypes
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from django.db import close_old_connections, reset_queries
+
+GRACE_SECONDS = 10.0
+"""How long a function may take to notice that it was interrupted."""
+
+
+class Interrupted(BaseException):
+    """Raised inside a function that has to end; a BaseException, so that ``except Exception`` lets it pass."""
+
+
+class ThreadRun:
+    """One function in one thread."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self._lock = threading.Lock()
+        self._thread_id: int | None = None
+        self.done = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._outcome: tuple[Any, BaseException | None] = (None, None)
+
+    def __call__(self) -> None:
+        """Run the function, with Django's connections cleaned before and after as around a request."""
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            reset_queries()
+            close_old_connections()
+            with self._lock:
+                self._thread_id = threading.get_ident()
+            try:
+                value = self._function()
+            finally:
+                with self._lock:
+                    self._thread_id = None
+        except BaseException as caught:  # whatever a task raises is the job's outcome, never the thread's
+            error = caught
+        finally:
+            close_old_connections()
+        self._outcome = (value, error)
+        self._loop.call_soon_threadsafe(self.done.set)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the function has returned."""
+        return self.done.is_set() and self._outcome[1] is None
+
+    def result(self) -> Any:
+        """Return what the function returned, or raise what it raised."""
+        value, error = self._outcome
+        if error is not None:
+            raise error
+        return value
+
+    def interrupt(self) -> None:
+        """Raise `Interrupted` in the function at its next step in Python; a blocking C call delays that."""
+        with self._lock:
+            if self._thread_id is not None:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self._thread_id), ctypes.py_object(Interrupted)
+                )
+
+
+class JobThreads:
+    """As many threads as jobs may run at once; idle ones keep their database connections as Django allows."""
+
+    def __init__(self, most: int) -> None:
+        self._executor = ThreadPoolExecutor(most, thread_name_prefix="django_cfg_tasks-job")
+        self._running: set[ThreadRun] = set()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a function runs on."""
+        return any(not run.done.is_set() for run in self._running)
+
+    async def run(self, function: Callable[[], Any]) -> Any:
+        """Run ``function`` in a thread. Cancelling interrupts it and waits for its end, a while.
+
+        A function that does not end in that while is left alone; its thread stays taken until it does.
+        """
+        run = ThreadRun(function)
+        context = contextvars.copy_context()
+        self._running.add(run)
+        self._executor.submit(context.run, run)
+        try:
+            await run.done.wait()
+        except asyncio.CancelledError:
+            run.interrupt()
+            try:
+                await asyncio.wait_for(run.done.wait(), GRACE_SECONDS)
+            except TimeoutError:
+                pass
+            else:
+                self._running.discard(run)
+                if run.succeeded:
+                    # It ended well before it noticed: that is its outcome.
+                    return run.result()
+            raise
+        self._running.discard(run)
+        return run.result()
+
+    def close(self) -> None:
+        """Take no new work; idle threads end."""
+        self._executor.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,57 @@
+"""The migrations make exactly what the models say, under any DEFAULT_AUTO_FIELD."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from django_cfg_tasks.models import TaskLog
+
+INDEXES = {
+    "cfg_task_log_task_enqueued": ["task_name", "enqueue_time"],
+    "cfg_task_log_status_enqueued": ["status", "enqueue_time"],
+    "cfg_task_log_queue_status": ["queue_name", "status"],
+    "cfg_task_log_success_enqueued": ["success", "enqueue_time"],
+    "cfg_task_log_created": ["created_at"],
+    "cfg_task_log_enqueued_id": ["enqueue_time", "id"],
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("auto_field", ["BigAutoField", "AutoField", "SmallAutoField"])
+def test_none_is_missing(auto_field: str, settings: Any) -> None:
+    settings.DEFAULT_AUTO_FIELD = f"django.db.models.{auto_field}"
+    call_command("makemigrations", "tasks", check=True, dry_run=True, verbosity=0)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("language", ["de", "fr"])
+def test_none_is_missing_in_another_language(language: str, settings: Any) -> None:
+    settings.LANGUAGE_CODE = language
+    call_command("makemigrations", "tasks", check=True, dry_run=True, verbosity=0)
+
+
+@pytest.mark.django_db
+def test_the_database_has_the_named_indexes() -> None:
+    with connection.cursor() as cursor:
+        constraints = connection.introspection.get_constraints(cursor, TaskLog._meta.db_table)
+    found = {name: constraints[name] for name in INDEXES}
+    assert {name: index["columns"] for name, index in found.items()} == INDEXES
+    assert found["cfg_task_log_enqueued_id"]["orders"] == ["DESC", "DESC"]
+    assert found["cfg_task_log_task_enqueued"]["orders"] == ["ASC", "DESC"]
+    assert any(c["unique"] and c["columns"] == ["job_id"] for c in constraints.values())
+
+
+@pytest.mark.django_db
+def test_a_delete_of_a_user_is_never_refused_for_the_log() -> None:
+    with connection.cursor() as cursor:
+        constraints = connection.introspection.get_constraints(cursor, TaskLog._meta.db_table)
+    assert not [name for name, constraint in constraints.items() if constraint["foreign_key"]]
+
+
+def test_index_names_fit_every_database() -> None:
+    assert {index.name for index in TaskLog._meta.indexes} == set(INDEXES)
+    assert all(len(name) <= 30 for name in INDEXES)

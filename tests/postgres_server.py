@@ -1,0 +1,250 @@
+"""A private PostgreSQL for tests that restart it and cut its connections."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg
+from psycopg import sql
+
+from tests.servers import (
+    ServerFailed,
+    ServiceMissing,
+    end,
+    find_postgres_bin,
+    free_port,
+    plain_environment,
+    tail,
+)
+from tests.waiting import NotInTime, wait_until
+
+USER = "postgres"
+PASSWORD = "local-tests-only"
+START_TIMEOUT = 30
+# No waiting for the disk: a crash of the server process loses nothing even so, only one of the machine would.
+# (synchronous_commit=off would not do: with it a killed server forgets what it had committed.)
+FAST = ("fsync=off", "full_page_writes=off", "max_wal_senders=0", "wal_level=minimal")
+
+
+class PostgresServer:
+    """One real PostgreSQL on a port of 127.0.0.1, with a password so that its URLs are like anyone's.
+
+    The port and the data stay over `stop`, `kill` and `restart`. Run as root, the server runs as ``nobody``:
+    PostgreSQL refuses root; programs that lie in root's home are copied to where ``nobody`` may run them.
+    """
+
+    def __init__(self, *, max_connections: int = 200, options: tuple[str, ...] = ()) -> None:
+        self.port = 0
+        self.max_connections = max_connections
+        self.options = options
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self.log = self.folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._as_user: dict[str, Any] = {}
+        atexit.register(self.close)
+        self.bin = find_postgres_bin()
+        if os.geteuid() == 0:
+            self._leave_root()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def url(self, database: str = "postgres", scheme: str = "postgres") -> str:
+        """``postgres://user:password@127.0.0.1:port/database``, for Tortoise, asyncpg and ``db_url``."""
+        return f"{scheme}://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+
+    def django(self, database: str = "postgres") -> dict[str, Any]:
+        """The entry for Django's ``DATABASES``."""
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": database,
+            "USER": USER,
+            "PASSWORD": PASSWORD,
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+        }
+
+    def start(self) -> Self:
+        """Make the cluster at first, start, return when it takes connections; else `ServerFailed`."""
+        if self.running:
+            return self
+        if not self._data.exists():
+            self._initdb()
+        chosen = self.port
+        for attempt in range(5):
+            if not chosen:
+                self.port = free_port()
+            self._spawn()
+            try:
+                wait_until(lambda: self._answers() or not self.running, "SELECT 1 answers", START_TIMEOUT)
+            except NotInTime as error:
+                self.kill()
+                raise ServerFailed(f"{self.bin}/postgres does not answer:\n{tail(self.log)}") from error
+            if self.running:
+                return self
+            if "Address already in use" not in tail(self.log) or attempt == 4:
+                break
+        raise ServerFailed(f"{self.bin}/postgres ended at start:\n{tail(self.log)}")
+
+    def stop(self) -> None:
+        """Fast shutdown: open transactions are rolled back, clients are told."""
+        if self._process is not None:
+            end(self._process, signal.SIGINT, timeout=20)
+
+    def kill(self) -> None:
+        """Immediate shutdown, as in a crash: no checkpoint, recovery at the next start."""
+        if self._process is not None:
+            end(self._process, signal.SIGQUIT, timeout=10)
+
+    def restart(self, *, kill: bool = False) -> None:
+        """Stop (or kill) and start again at the same address."""
+        (self.kill if kill else self.stop)()
+        self.start()
+
+    def create_database(self, name: str) -> str:
+        """Make a fresh, empty database, in place of one of that name, and return its `url`."""
+        self.drop_database(name)
+        self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database and cut what is connected to it; fine where there is none."""
+        self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def terminate_backends(self, database: str | None = None) -> int:
+        """Cut every client connection (to one database), as an admin or a failover does; return how many."""
+        query = sql.SQL(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            " AND ({name}::text IS NULL OR datname = {name})"
+        ).format(name=sql.Literal(database))
+        return int(self._execute(query)[0][0])
+
+    def connections(self, database: str | None = None) -> int:
+        """Return how many clients are connected (to one database), not counting this question."""
+        query = sql.SQL(
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            " AND pid <> pg_backend_pid() AND ({name}::text IS NULL OR datname = {name})"
+        ).format(name=sql.Literal(database))
+        return int(self._execute(query)[0][0])
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
+        """Return a new autocommit connection; close it (``with server.connect(name) as c``)."""
+        return psycopg.connect(self.url(database, scheme="postgresql"), autocommit=True, connect_timeout=5)
+
+    def close(self) -> None:
+        """Kill and remove the data. For the end of a test; the object can't be started again."""
+        atexit.unregister(self.close)
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def _execute(self, query: sql.SQL | sql.Composed) -> list[tuple[Any, ...]]:
+        with self.connect() as connection:
+            cursor = connection.execute(query)
+            return cursor.fetchall() if cursor.description else []
+
+    def _initdb(self) -> None:
+        secret = self.folder / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)
+        made = subprocess.run(
+            [
+                self.bin / "initdb",
+                "--no-sync",
+                "--no-instructions",
+                "--no-locale",
+                "--encoding=UTF8",
+                "--auth=scram-sha-256",
+                f"--username={USER}",
+                f"--pwfile={secret}",
+                f"--pgdata={self._data}",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder,
+            env=plain_environment(),
+            **self._as_user,
+        )
+        if made.returncode:
+            raise ServerFailed(f"{self.bin}/initdb: {made.stdout}\n{made.stderr}")
+
+    def _spawn(self) -> None:
+        settings = (
+            *FAST,
+            f"port={self.port}",
+            f"max_connections={self.max_connections}",
+            "listen_addresses=127.0.0.1",
+            f"unix_socket_directories={self.folder}",
+            "shared_buffers=32MB",
+            *self.options,
+        )
+        command = [str(self.bin / "postgres"), "-D", str(self._data)]
+        for setting in settings:
+            command += ["-c", setting]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                env=plain_environment(),
+                start_new_session=True,
+                **self._as_user,
+            )
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._execute(sql.SQL("SELECT 1")))
+        except psycopg.OperationalError:  # not yet listening, or in recovery
+            return False
+
+    def _leave_root(self) -> None:
+        try:
+            nobody = pwd.getpwnam("nobody")
+        except KeyError:
+            raise ServiceMissing("PostgreSQL refuses to run as root, and there is no user 'nobody'") from None
+        self._as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+        if not all(parent.stat().st_mode & 0o001 for parent in self.bin.parents):
+            self._copy_programs()
+
+    def _copy_programs(self) -> None:
+        """Copy the programs beside the data; their libraries are looked for at relative places."""
+        installation = self.bin.parent
+        home = self.folder / "programs"
+        libraries = installation.parent.with_name(f"{installation.parent.name}.libs")
+        shutil.copytree(installation, home / installation.parent.name / installation.name, symlinks=True)
+        if libraries.is_dir():
+            shutil.copytree(libraries, home / libraries.name)
+        self.bin = home / installation.parent.name / installation.name / "bin"
+
+
+@functools.cache
+def process_postgres() -> PostgresServer:
+    """Return this process's PostgreSQL, started at the first call and stopped at exit.
+
+    One per process, so one per xdist worker: a test that restarts it disturbs no other.
+    """
+    return PostgresServer().start()

@@ -1,0 +1,198 @@
+"""A private Redis for tests that flush, kill and restart it. ReArq's keys have no prefix: never share one."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import redis
+
+from tests.servers import ServerFailed, end, find_redis_server, free_port, plain_environment, tail
+from tests.waiting import NotInTime, wait_until
+
+START_TIMEOUT = 20
+
+
+class RedisServer:
+    """One real redis-server on a unix socket and, unless ``tcp=False``, on a port of 127.0.0.1.
+
+    Address and data folder stay the same over `stop`, `kill` and `restart`; without ``appendonly`` a restart
+    comes back empty, as a Redis without persistence does. ``options`` are redis.conf lines
+    (``{"maxmemory": "10mb"}``).
+    """
+
+    def __init__(
+        self,
+        *,
+        tcp: bool = True,
+        appendonly: bool = False,
+        password: str | None = None,
+        options: dict[str, str] | None = None,
+        executable: Path | None = None,
+    ) -> None:
+        self.executable = executable or find_redis_server()
+        self.tcp = tcp
+        self.appendonly = appendonly
+        self.password = password
+        self.options = dict(options or {})
+        self.port = 0
+        self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
+        self.log = self.folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.close)
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "socket"
+
+    @property
+    def url(self) -> str:
+        """``redis://127.0.0.1:port/0``, or the unix socket's URL where ``tcp`` is off."""
+        credentials = f":{self.password}@" if self.password else ""
+        return f"redis://{credentials}127.0.0.1:{self.port}/0" if self.tcp else self.unix_url
+
+    @property
+    def unix_url(self) -> str:
+        credentials = f":{self.password}@" if self.password else ""
+        return f"unix://{credentials}{self.socket}?db=0"
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise ServerFailed("this Redis was never started")
+        return self._process.pid
+
+    def start(self) -> Self:
+        """Start and return when PING answers. Raise `ServerFailed` with the log's end otherwise."""
+        if self.running:
+            return self
+        chosen = self.port  # a restart keeps its address
+        for attempt in range(5):
+            if self.tcp and not chosen:
+                self.port = free_port()
+            self._spawn()
+            try:
+                wait_until(lambda: self._answers() or not self.running, "PING answers", START_TIMEOUT)
+            except NotInTime as error:
+                self.kill()
+                raise ServerFailed(f"{self.executable} does not answer:\n{tail(self.log)}") from error
+            if self.running:
+                return self
+            if "bind" not in tail(self.log) or attempt == 4:  # else: a rival took the port first
+                break
+        raise ServerFailed(f"{self.executable} ended at start:\n{tail(self.log)}")
+
+    def stop(self) -> None:
+        """SIGTERM and wait: Redis writes what it persists."""
+        if self._process is not None:
+            end(self._process, signal.SIGTERM, timeout=10)
+
+    def kill(self) -> None:
+        """SIGKILL and wait."""
+        if self._process is not None:
+            end(self._process, signal.SIGKILL, timeout=10)
+
+    def restart(self, *, kill: bool = False) -> None:
+        """Stop (or kill) and start again at the same address."""
+        (self.kill if kill else self.stop)()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze the process (SIGSTOP): connections stay open and get no answer."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
+    def wipe(self) -> None:
+        """FLUSHALL: every key, stream and consumer group is gone."""
+        with self.client() as client:
+            client.flushall()
+
+    @contextmanager
+    def client(self, **options: Any) -> Iterator[redis.Redis]:
+        """``with server.client() as r``: a new sync client that gives str, and leaves no socket behind."""
+        with connected(self.url, **{"decode_responses": True, **options}) as client:
+            yield client
+
+    def close(self) -> None:
+        """Kill and remove the data. For the end of a test; the object can't be started again."""
+        atexit.unregister(self.close)
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _spawn(self) -> None:
+        options = {
+            "port": str(self.port if self.tcp else 0),
+            "bind": "127.0.0.1",
+            "unixsocket": str(self.socket),
+            "dir": str(self.folder),
+            "save": "",
+            "appendonly": "yes" if self.appendonly else "no",
+            **({"requirepass": self.password} if self.password else {}),
+            **self.options,
+        }
+        command = [str(self.executable)]
+        for name, value in options.items():
+            command += [f"--{name}", value]
+        self.log.unlink(missing_ok=True)
+        with self.log.open("wb") as log:
+            # A session of its own: Ctrl-C in the terminal stops the tests, and they stop Redis.
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                env=plain_environment(),
+                start_new_session=True,
+            )
+
+    def _answers(self) -> bool:
+        # By hand: redis-py 4.6 forgets to close a unix socket that nobody listens on.
+        greeting = f"AUTH {self.password}\r\nPING\r\n" if self.password else "PING\r\n"
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1)
+            try:
+                connection.connect(str(self.socket))
+                connection.sendall(greeting.encode())
+                answer = b""
+                while not answer.endswith(b"\r\n"):
+                    answer += connection.recv(100) or b"\r\n"
+            except OSError:  # not yet listening
+                return False
+        return b"PONG" in answer  # else: still loading its data
+
+
+@contextmanager
+def connected(url: str, **options: Any) -> Iterator[redis.Redis]:
+    """A new sync client for a URL whose sockets are closed at the end.
+
+    (``close()`` of redis-py 4.6 leaves them to the garbage collector, whose warning would fail a test.)
+    """
+    client = redis.Redis.from_url(url, **options)
+    try:
+        yield client
+    finally:
+        client.connection_pool.disconnect()

