@@ -8,8 +8,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -18,8 +18,12 @@ from django_cfg_tasks.exceptions import ConfigurationError
 REDIS_SCHEMES = ("redis", "rediss", "unix", "embedded")
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "mysql")
 
-_CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<userinfo>[^/?#]*)@")
-_SECRET_QUERY = re.compile(r"(?i)([?&](?:password|passwd|pwd|token|secret)=)[^&#]*")
+# Up to the last @: a password that was not percent-encoded may hold any of / ? # @.
+_CREDENTIALS = re.compile(r"(?s)(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<userinfo>.*)@")
+# What stands where a port belongs may be the password of a URL whose host was forgotten.
+_NO_PORT = re.compile(r"(://(?:\[[^\]]*\]|[^/?#:@\[]*):)(?!\d*(?:[/?#]|$)|\*\*\*@)[^/?#]*")
+_SECRET_QUERY = re.compile(r"(?i)([?&][^=&#]*(?:password|passwd|pwd|token|secret)[^=&#]*=)[^&#]*")
+_SENTINEL_PORT = re.compile(r"[0-9]{1,5}")
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\s:]+$")]
@@ -32,7 +36,7 @@ def mask_url(url: str) -> str:
         user, colon, _password = match["userinfo"].partition(":")
         return f"{match['scheme']}{user}{':***' if colon else ''}@"
 
-    return _SECRET_QUERY.sub(r"\1***", _CREDENTIALS.sub(hide, url))
+    return _SECRET_QUERY.sub(r"\1***", _NO_PORT.sub(r"\1***", _CREDENTIALS.sub(hide, url)))
 
 
 class _Settings(BaseModel):
@@ -49,6 +53,14 @@ class _Settings(BaseModel):
             # `from None`: pydantic's own report would print the values, passwords included.
             raise ConfigurationError("\n".join(_explanations(cls, error))) from None
 
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            # Not left to pydantic, whose error would print the value.
+            raise ConfigurationError(
+                f"{type(self).__name__}.{name} can't be changed: the configuration is frozen. Make a new one."
+            )
+
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             yield name, mask_url(value) if isinstance(value, str) else value
@@ -62,7 +74,7 @@ def _explanations(model: type[BaseModel], error: ValidationError) -> Iterator[st
             yield f"{model.__name__} has no setting {path!r}. It has: {known}."
             continue
         value = detail["input"]
-        shown = repr(mask_url(value)) if isinstance(value, str) else repr(value)
+        shown = repr(mask_url(value)) if isinstance(value, str) else mask_url(repr(value))
         if isinstance(value, dict | BaseModel):
             shown = type(value).__name__
         where = f"{model.__name__}.{path}" if path else model.__name__
@@ -120,8 +132,8 @@ class RearqConfig(_Settings):
                 raise ValueError("a host is missing, as in redis://localhost:6379/0")
             _port(parts)
             database = parts.path.strip("/")
-            if database and not database.isdigit():
-                raise ValueError(f"the database must be a number, as in redis://localhost:6379/0, not {database!r}")
+            if database and not (database.isascii() and database.isdigit()):
+                raise ValueError("the database must be a number, as in redis://localhost:6379/0")
         return url
 
     @field_validator("db_url")
@@ -172,23 +184,38 @@ class TaskConfig(_Settings):
 
 def sentinel_address(text: str) -> tuple[str, int]:
     """Split ``"host:port"`` (or ``"[v6]:port"``); ValueError says what is wrong."""
-    host, colon, port = text.rpartition(":")
+    host, _, port = text.rpartition(":")
     host = host.strip("[]")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65_536:
+    if not host or not _SENTINEL_PORT.fullmatch(port) or not 0 < int(port) < 65_536 or not _is_host(host):
         raise ValueError(f"a sentinel is given as 'host:port', as in 's1.example.com:26379', not {text!r}")
-    if ":" in host:
-        ipaddress.ip_address(host)
     return host, int(port)
 
 
-def _split(url: str, schemes: tuple[str, ...]) -> Any:
-    parts = urlsplit(url)
-    if "://" not in url or parts.scheme not in schemes:
+def _is_host(text: str) -> bool:
+    if ":" not in text:
+        return not any(character.isspace() or character in "/@" for character in text)
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _split(url: str, schemes: tuple[str, ...]) -> SplitResult:
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in schemes:
         raise ValueError(f"the URL must start with {', '.join(f'{scheme}://' for scheme in schemes)}")
-    return parts
+    try:
+        return urlsplit(url)
+    except ValueError:
+        # Its own message quotes the part it can't read, which may be the password.
+        raise ValueError(
+            f"the URL can't be read; special characters in user and password are written as %40 and the like, "
+            f"an IPv6 host as in {scheme}://[::1]"
+        ) from None
 
 
-def _port(parts: Any) -> None:
+def _port(parts: SplitResult) -> None:
     try:
         port = parts.port
     except ValueError as error:

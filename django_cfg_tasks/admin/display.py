@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.utils import formats, timezone
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -43,6 +43,15 @@ def duration(milliseconds: float | None) -> str:
     return f"{hours} h {minutes} min"
 
 
+def moment(at: dt.datetime | None, timespec: str = "seconds") -> SafeString | str:
+    """Return a time to the second, or finer: for jobs, "2:29 a.m." says too little."""
+    if at is None:
+        return NOTHING
+    local = timezone.localtime(at) if timezone.is_aware(at) else at
+    text = local.replace(tzinfo=None).isoformat(" ", timespec)
+    return format_html('<time class="dct-time" datetime="{}">{}</time>', at.isoformat(), text)
+
+
 def preformatted(text: str, kind: str = "text") -> SafeString | str:
     """Return ``text`` as a block that keeps its lines and scrolls."""
     if not text:
@@ -73,7 +82,8 @@ def attempts_table(attempts: Sequence[Mapping[str, Any]]) -> SafeString | str:
         return NOTHING
     heads = [gettext(head) for head in ("#", "Outcome", "Worker", "Started", "Ran", "Error")]
     return format_html(
-        '<div class="dct-scroll"><table class="dct-attempts"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>',
+        '<div class="dct-scroll"><table class="dct-attempts">'
+        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
         format_html_join("", '<th scope="col">{}</th>', ((head,) for head in heads)),
         format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                          (_attempt(attempt) for attempt in attempts)),
@@ -81,14 +91,14 @@ def attempts_table(attempts: Sequence[Mapping[str, Any]]) -> SafeString | str:
 
 
 def _attempt(attempt: Mapping[str, Any]) -> tuple[Any, ...]:
-    start, finish = _moment(attempt.get("start_time")), _moment(attempt.get("finish_time"))
+    start, finish = _parsed(attempt.get("start_time")), _parsed(attempt.get("finish_time"))
     ran = (finish - start).total_seconds() * 1000 if start and finish else None
     outcome = str(attempt.get("outcome") or "")
     return (
         attempt.get("attempt", NOTHING),
         badge(outcome, outcome) if outcome else NOTHING,
         attempt.get("worker") or NOTHING,
-        formats.date_format(timezone.localtime(start), "DATETIME_FORMAT") if start else NOTHING,
+        moment(start),
         duration(ran),
         _error(attempt),
     )
@@ -108,6 +118,9 @@ def _error(attempt: Mapping[str, Any]) -> SafeString | str:
     )
 
 
-def _moment(text: Any) -> dt.datetime | None:
-    moment = parse_datetime(text) if isinstance(text, str) else None
-    return moment if moment is None or timezone.is_aware(moment) else moment.replace(tzinfo=dt.UTC)
+def _parsed(text: Any) -> dt.datetime | None:
+    try:
+        at = parse_datetime(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return at if at is None or timezone.is_aware(at) else at.replace(tzinfo=dt.UTC)

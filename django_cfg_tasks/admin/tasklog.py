@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from django_cfg_tasks.admin.display import NOTHING, attempts_table, badge, duration, preformatted, pretty_json
+from django_cfg_tasks.admin.display import NOTHING, attempts_table, badge, duration, moment, preformatted, pretty_json
 from django_cfg_tasks.models import TaskLog
 
 _LARGE = ("args", "kwargs", "result", "attempts", "traceback", "error_message")
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     _Base = admin.ModelAdmin[TaskLog]
 else:
     _Base = admin.ModelAdmin  # takes no type parameter at run time
+
+
+_OPTIONAL: dict[str, tuple[str, ...]] = {
+    "progress_shown": ("progress", "progress_message"),
+    "expires": ("expire_time",),
+    "error_shown": ("error_class", "error_message"),
+    "traceback_shown": ("traceback",),
+}
 
 
 @admin.register(TaskLog)
@@ -33,8 +41,8 @@ class TaskLogAdmin(_Base):
         "user",
         "duration",
         "retries",
-        "enqueue_time",
-        "finish_time",
+        "enqueued",
+        "finished",
     )
     list_filter = ("status", "task_name", "queue_name", "success", "enqueue_time")
     list_select_related = ("user",)
@@ -46,27 +54,31 @@ class TaskLogAdmin(_Base):
     ordering = ("-enqueue_time", "-id")
     actions = None
 
+    empty_value_display = NOTHING
+
     fieldsets = (
-        (
-            None,
-            {"fields": ("task_name", "job_id", "queue_name", "status_badge", "progress_shown", "user", "worker_id")},
-        ),
-        (_("Times"), {"fields": ("enqueue_time", "start_time", "finish_time", "duration", "expire_time")}),
+        (None, {"fields": ("task_name", "job_id", "queue_name", "status_badge", "progress_shown", "user", "worker_id")}),
+        (_("Times"), {"fields": ("enqueued_exactly", "started_exactly", "finished_exactly", "duration", "expires")}),
         (_("Call"), {"fields": ("args_shown", "kwargs_shown")}),
         (_("Outcome"), {"fields": ("result_shown", "error_shown", "traceback_shown")}),
-        (_("Attempts"), {"fields": ("retries", "job_retry_after", "attempts_shown")}),
+        (_("Attempts"), {"fields": ("retries", "retry_after", "attempts_shown")}),
         (_("Row"), {"fields": ("created_at", "updated_at"), "classes": ("collapse",)}),
     )
     readonly_fields = (
         "status_badge",
         "progress_shown",
+        "enqueued_exactly",
+        "started_exactly",
+        "finished_exactly",
         "duration",
-        "retries",
+        "expires",
         "args_shown",
         "kwargs_shown",
         "result_shown",
         "error_shown",
         "traceback_shown",
+        "retries",
+        "retry_after",
         "attempts_shown",
     )
 
@@ -90,6 +102,19 @@ class TaskLogAdmin(_Base):
             return queryset.defer(*_LARGE)
         return queryset.select_related("user")
 
+    def get_fieldsets(self, request: HttpRequest, obj: TaskLog | None = None) -> Any:
+        """Leave out what says nothing about this job."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None:
+            return fieldsets
+        absent = {
+            name for name, columns in _OPTIONAL.items() if all(getattr(obj, column) in (None, "") for column in columns)
+        }
+        return [
+            (title, options | {"fields": [name for name in options["fields"] if name not in absent]})
+            for title, options in fieldsets
+        ]
+
     @admin.display(description=_("status"), ordering="status")
     def status_badge(self, log: TaskLog) -> SafeString:
         """The status in its colour, and how far a running job has come."""
@@ -110,10 +135,38 @@ class TaskLogAdmin(_Base):
             log.progress_message,
         )
 
+    @admin.display(description=_("enqueued"), ordering="enqueue_time")
+    def enqueued(self, log: TaskLog) -> SafeString | str:
+        return moment(log.enqueue_time)
+
+    @admin.display(description=_("finished"), ordering="finish_time")
+    def finished(self, log: TaskLog) -> SafeString | str:
+        return moment(log.finish_time)
+
+    @admin.display(description=_("enqueued"))
+    def enqueued_exactly(self, log: TaskLog) -> SafeString | str:
+        return moment(log.enqueue_time, "milliseconds")
+
+    @admin.display(description=_("started"))
+    def started_exactly(self, log: TaskLog) -> SafeString | str:
+        return moment(log.start_time, "milliseconds")
+
+    @admin.display(description=_("finished"))
+    def finished_exactly(self, log: TaskLog) -> SafeString | str:
+        return moment(log.finish_time, "milliseconds")
+
+    @admin.display(description=_("expires"))
+    def expires(self, log: TaskLog) -> SafeString | str:
+        return moment(log.expire_time)
+
     @admin.display(description=_("duration"), ordering="duration_ms")
-    def duration(self, log: TaskLog) -> str:
+    def duration(self, log: TaskLog) -> SafeString:
         """How long the last attempt ran."""
-        return duration(log.duration_ms)
+        return format_html('<span class="dct-time">{}</span>', duration(log.duration_ms))
+
+    @admin.display(description=_("pause before a retry"))
+    def retry_after(self, log: TaskLog) -> str:
+        return duration(log.job_retry_after * 1000)
 
     @admin.display(description=_("retries"), ordering="job_retries")
     def retries(self, log: TaskLog) -> str:

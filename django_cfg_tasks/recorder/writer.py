@@ -7,6 +7,7 @@ thread and its database connection belong to no event loop, so records may come 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import threading
@@ -196,15 +197,13 @@ class Recorder:
                     rests = not self._pending or self._failures > 0
                     self._condition.notify_all()
                 if rests:
-                    # Old or broken connections go, so that a database restart costs one failed write at most.
-                    close_old_connections()
-                    # With DEBUG on, Django keeps every query of a thread that sees no request end.
-                    reset_queries()
+                    _tidy()
         finally:
-            connections.close_all()
             self._leave()
 
     def _leave(self) -> None:
+        with contextlib.suppress(Exception):  # the server may be gone; so is then the connection
+            connections.close_all()
         with self._condition:
             self._thread = None
             self._give_back(self._writing)
@@ -224,7 +223,7 @@ class Recorder:
                 return {}
             self._writing = batch = self._take()
         if rested:
-            close_old_connections()
+            _tidy()
         return batch
 
     def _is_due(self) -> bool:
@@ -287,6 +286,19 @@ class Recorder:
     def _at_exit(self) -> None:
         if self.pending:
             self.flush(EXIT_TIMEOUT)
+
+
+def _tidy() -> None:
+    """Do for this thread's connections what Django does for those of a request, at its end and its start.
+
+    Old and broken ones are closed, so that a restart of the database costs one failed write at most, and
+    queries are forgotten, all of which Django keeps with DEBUG on.
+    """
+    try:
+        close_old_connections()
+    except Exception:
+        logger.debug("A database connection could not be closed", exc_info=True)
+    reset_queries()
 
 
 class _Occasional:

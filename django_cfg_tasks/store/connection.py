@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
@@ -116,7 +117,8 @@ _NO_MYSQL = "{where} is a MySQL database, which can't hold jobs yet. Set RearqCo
 def _sqlite(path: Path, pragmas: dict[str, Any], *, in_django: bool) -> Target:
     # A file of the folder that is current now, whatever is current when the connection is opened.
     file = str(path.absolute())
-    pragmas = {"busy_timeout": SQLITE_BUSY_SECONDS * 1000, **pragmas}
+    # "keep" is no mode, so that SQLite leaves it as it is: `_prefer_wal` changes it when nobody is in the way.
+    pragmas = {"busy_timeout": SQLITE_BUSY_SECONDS * 1000, "journal_mode": "keep", **pragmas}
     return Target("sqlite", {"file_path": file, **pragmas}, file, in_django)
 
 
@@ -206,8 +208,29 @@ class Connection:
         if self._client is None:
             async with self._lock:
                 if self._client is None:
-                    self._client = await self._connect()
+                    client = await self._connect()
+                    if self.target.vendor == "sqlite":
+                        await self._prefer_wal(client)
+                    self._client = client
         return self._client
+
+    async def _prefer_wal(self, client: BaseDBAsyncClient) -> None:
+        """Let readers and a writer work side by side, without waiting for a transaction that is under way.
+
+        That transaction may be the caller's own, through Django, and would then never end. WAL stays with the
+        file, so that whoever comes first in a quiet moment does it for all.
+        """
+        if self.target.credentials.get("journal_mode") != "keep":
+            return
+        try:
+            async with client.acquire_connection() as raw:
+                await raw.execute("PRAGMA busy_timeout=0")
+                try:
+                    await raw.execute("PRAGMA journal_mode=WAL")
+                finally:
+                    await raw.execute(f"PRAGMA busy_timeout={self.target.credentials['busy_timeout']}")
+        except sqlite3.OperationalError as error:
+            logger.debug("%s is in use and stays without WAL for now: %s", self.target.name, error)
 
     async def _connect(self) -> BaseDBAsyncClient:
         driver, extra = _DRIVERS[self.target.vendor]

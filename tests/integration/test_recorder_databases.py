@@ -30,8 +30,34 @@ from tests.waiting import wait_until
 ALIAS = "history"
 
 
+class ToHistory:
+    """A router that sends everything to the test's own database."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return ALIAS
+
+    db_for_write = db_for_read
+
+
+@pytest.fixture
+def use_database(settings: Any, django_db_blocker: Any) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Let ``use(entry of DATABASES)`` stand for the project's database."""
+
+    def use(entry: dict[str, Any]) -> None:
+        connections.settings[ALIAS] = connections.configure_settings({"default": entry})["default"]
+        settings.DATABASE_ROUTERS = [ToHistory()]
+
+    with django_db_blocker.unblock():
+        yield use
+        connections[ALIAS].close()
+    del connections[ALIAS]
+    del connections.settings[ALIAS]
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
-def empty_database(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: Any) -> Iterator[str]:
+def empty_database(
+    request: pytest.FixtureRequest, tmp_path: Path, use_database: Callable[[dict[str, Any]], None]
+) -> str:
     """The alias of a database without tables."""
     if request.param == "sqlite":
         entry: dict[str, Any] = {
@@ -42,18 +68,14 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path, django_db_blo
     else:
         server: PostgresServer = request.getfixturevalue("postgres_server")
         entry = server.django(request.getfixturevalue("postgres_database")) | {"CONN_MAX_AGE": None}
-    connections.settings[ALIAS] = connections.configure_settings({"default": entry})["default"]
-    with django_db_blocker.unblock():
-        yield ALIAS
-        connections[ALIAS].close()
-    del connections[ALIAS]
-    del connections.settings[ALIAS]
+    use_database(entry)
+    return ALIAS
 
 
 @pytest.fixture
 def database(empty_database: str) -> str:
     """The alias of a database with TaskLog and users."""
-    call_command("migrate", database=empty_database, verbosity=0)
+    call_command("migrate", "tasks", database=empty_database, verbosity=0)
     return empty_database
 
 
@@ -265,7 +287,7 @@ class TestRecorder:
         recorder.receive([queued()])
         wait_until(lambda: recorder._failures, "the first write fails")
         recorder.stop(0.1)
-        call_command("migrate", database=empty_database, verbosity=0)
+        call_command("migrate", "tasks", database=empty_database, verbosity=0)
         assert recorder.flush(10)
         assert statuses(empty_database) == {"job-1": "queued"}
         assert "django_cfg_task_log" in caplog.text
@@ -295,41 +317,33 @@ class TestServerFailures:
         postgres_server: PostgresServer,
         postgres_database: str,
         make_recorder: Callable[[str], Recorder],
-        request: pytest.FixtureRequest,
         monkeypatch: pytest.MonkeyPatch,
-        django_db_blocker: Any,
+        use_database: Callable[[dict[str, Any]], None],
     ) -> None:
         monkeypatch.setattr(writer, "LONGEST_PAUSE", 0.5)
-        entry = postgres_server.django(postgres_database) | {"CONN_MAX_AGE": None}
-        connections.settings[ALIAS] = connections.configure_settings({"default": entry})["default"]
-        with django_db_blocker.unblock():
-            try:
-                call_command("migrate", database=ALIAS, verbosity=0)
-                recorder = make_recorder(ALIAS)
-                recorder.receive([queued("before")])
-                assert recorder.flush(5)
+        use_database(postgres_server.django(postgres_database) | {"CONN_MAX_AGE": None})
+        call_command("migrate", "tasks", database=ALIAS, verbosity=0)
+        recorder = make_recorder(ALIAS)
+        recorder.receive([queued("before")])
+        assert recorder.flush(5)
 
-                postgres_server.restart()
-                recorder.receive([queued("after-restart")])
-                assert recorder.flush(10)
+        postgres_server.restart()
+        recorder.receive([queued("after-restart")])
+        assert recorder.flush(10)
 
-                postgres_server.kill()
-                recorder.receive([queued(f"while-down-{number}") for number in range(20)])
-                assert not recorder.flush(0.5)
-                postgres_server.start()
-                assert recorder.flush(20)
+        postgres_server.kill()
+        recorder.receive([queued(f"while-down-{number}") for number in range(20)])
+        assert not recorder.flush(0.5)
+        postgres_server.start()
+        assert recorder.flush(20)
 
-                postgres_server.terminate_backends(postgres_database)
-                recorder.receive([queued("after-cut")])
-                assert recorder.flush(10)
-                assert recorder.stop(5)
+        postgres_server.terminate_backends(postgres_database)
+        recorder.receive([queued("after-cut")])
+        assert recorder.flush(10)
+        assert recorder.stop(5)
 
-                connections[ALIAS].close()
-                assert len(statuses(ALIAS)) == 23
-            finally:
-                connections[ALIAS].close()
-                del connections[ALIAS]
-                del connections.settings[ALIAS]
+        connections[ALIAS].close()
+        assert len(statuses(ALIAS)) == 23
 
     @pytest.mark.parametrize("empty_database", ["sqlite"], indirect=True)
     def test_a_locked_sqlite_is_waited_for(

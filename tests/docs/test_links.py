@@ -1,0 +1,43 @@
+"""Links lead somewhere, and every page can be found from the first."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs import pages
+
+EXTERNAL = ("https://", "mailto:")
+
+
+def target(page: Path, link: str) -> tuple[Path, str]:
+    path, _, anchor = link.partition("#")
+    return ((page.parent / path).resolve() if path else page), anchor
+
+
+@pytest.mark.parametrize("page", [*pages.PAGES, pages.ROOT / "CONTRIBUTING.md", pages.ROOT / "CHANGELOG.md"], ids=pages.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for link in pages.links(page):
+        if link.startswith(EXTERNAL):
+            continue
+        file, anchor = target(page, link)
+        assert file.exists(), f"{pages.name(page)} links to {link}, which is not there"
+        if anchor:
+            assert anchor in pages.anchors(file), f"{pages.name(page)}: {link}: {pages.anchors(file)}"
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = pages.ROOT / "docs" / "index.md"
+    linked = {target(index, link)[0] for link in pages.links(index) if not link.startswith(EXTERNAL)}
+    missing = [pages.name(page) for page in pages.PAGES[1:] if page not in linked | {index}]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
+def test_a_page_has_one_title_and_keeps_its_lines_short(page: Path) -> None:
+    text = pages.prose(page)
+    assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1
+    long = [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")]
+    assert not long

@@ -1,0 +1,201 @@
+"""The admin's pages on the task log, as a browser gets them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+
+from django_cfg_tasks.admin.display import MAX_SHOWN, attempts_table, duration, pretty_json
+from django_cfg_tasks.jobs import AttemptOutcome, JobStatus
+from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.recorder import upsert
+from tests.records import NOON, failure, queued, running, succeeded
+
+LIST = "/admin/tasks/tasklog/"
+EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def jobs(db: None) -> None:
+    upsert(
+        [
+            succeeded("fine"),
+            queued(
+                "broken",
+                task="import_orders",
+                status=JobStatus.failed,
+                attempt=2,
+                job_retries=1,
+                error_class="ValueError",
+                error_message="row 17: no price",
+                traceback="Traceback (most recent call last):\n  …\nValueError: row 17: no price",
+                attempts=[failure(1), failure(2, AttemptOutcome.failed)],
+            ),
+            running("at-work", progress=0.4, progress_message="400 of 1,000"),
+            queued("late", status=JobStatus.deferred, queue="low"),
+        ]
+    )
+
+
+def page(client: Client, path: str = LIST, **query: str) -> str:
+    answer = client.get(path, query)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def detail(client: Client, job_id: str) -> str:
+    return page(client, f"{LIST}{TaskLog.objects.get(job_id=job_id).pk}/change/")
+
+
+@pytest.mark.usefixtures("jobs")
+class TestList:
+    def test_shows_jobs_with_their_status(self, admin_client: Client) -> None:
+        html = page(admin_client)
+        assert "4 task logs" in html
+        for status in ("success", "failed", "in_progress", "deferred"):
+            assert f"dct-badge-{status}" in html
+        assert "40%" in html
+        assert "1.5 s" in html
+        assert "1 of 3" in html
+        assert "django_cfg_tasks/admin.css" in html
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ({"q": "fine"}, 1), ({"q": "import_orders"}, 1), ({"q": "row 17"}, 1), ({"q": "host:1"}, 3),
+            ({"q": "nothing of it"}, 0), ({"status__exact": "failed"}, 1), ({"task_name": "import_orders"}, 1),
+            ({"queue_name": "low"}, 1), ({"success__exact": "1"}, 1), ({"success__isnull": "True"}, 2),
+            ({"enqueue_time__year": "2025"}, 4), ({"enqueue_time__gte": "2026-01-01 00:00:00+00:00"}, 0),
+        ],
+    )  # fmt: skip
+    def test_search_and_filters(self, admin_client: Client, query: dict[str, str], found: int) -> None:
+        answer = admin_client.get(LIST, query)
+        assert answer.status_code == 200
+        assert answer.context["cl"].result_count == found
+
+    def test_as_many_queries_for_many_rows_as_for_few(
+        self, admin_client: Client, django_user_model: Any, django_assert_max_num_queries: Any
+    ) -> None:
+        users = [django_user_model.objects.create_user(f"user-{n}") for n in range(10)]
+        upsert([succeeded(f"job-{n}", options={"user": users[n % 10].pk}) for n in range(49)])
+        with django_assert_max_num_queries(9) as few:
+            page(admin_client)
+        upsert([succeeded(f"job-{n}", options={"user": users[n % 10].pk}) for n in range(49, 120)])
+        with django_assert_max_num_queries(9) as many:
+            page(admin_client)
+        assert len(few) == len(many)
+        [rows] = [query["sql"] for query in many if "LIMIT 50" in query["sql"]]
+        assert "traceback" not in rows
+        assert "kwargs" not in rows
+
+
+@pytest.mark.usefixtures("jobs")
+class TestDetail:
+    def test_a_failed_job(self, admin_client: Client) -> None:
+        html = detail(admin_client, "broken")
+        assert "ValueError: row 17: no price" in html
+        assert html.count("<details><summary>ConnectionError: mail server said 451</summary>") == 2
+        assert "dct-badge-retried" in html
+        assert "250 ms" in html
+        assert '<pre class="dct-block dct-json"' in html
+
+    def test_a_running_job(self, admin_client: Client) -> None:
+        html = detail(admin_client, "at-work")
+        assert '<progress class="dct-progress" max="1" value="0.400"></progress> 40% 400 of 1,000' in html
+
+    def test_a_user_who_is_gone(self, admin_client: Client, django_user_model: Any) -> None:
+        TaskLog.objects.filter(job_id="fine").update(user_id=987_654)  # no constraint forbids it
+        assert "fine" in detail(admin_client, "fine")
+        assert page(admin_client)
+
+    def test_odd_data_shows(self, admin_client: Client) -> None:
+        TaskLog.objects.filter(job_id="fine").update(
+            attempts=[{}, "text", {"start_time": "2025-99-99", "finish_time": 7, "outcome": 3}], args={"a": 1}, result=False
+        )
+        assert "false" in detail(admin_client, "fine")
+        TaskLog.objects.filter(job_id="fine").update(attempts={"no": "list"})
+        assert detail(admin_client, "fine")
+
+
+@pytest.mark.django_db
+def test_data_is_inert(admin_client: Client) -> None:
+    attempt = failure(1)
+    attempt.worker = attempt.error_class = attempt.error_message = attempt.traceback = EVIL
+    upsert(
+        [
+            succeeded(
+                EVIL, task=EVIL, queue=EVIL, args=[EVIL], kwargs={EVIL: EVIL}, result={"r": EVIL}, owner=EVIL,
+                error_class=EVIL, error_message=EVIL, traceback=EVIL, attempts=[attempt], progress=0.5,
+                progress_message=EVIL,
+            ),
+            running("r", task=EVIL, queue=EVIL, progress=0.5, progress_message=EVIL),
+        ]
+    )  # fmt: skip
+    for html in (page(admin_client), detail(admin_client, EVIL), detail(admin_client, "r"), page(admin_client, q=EVIL)):
+        assert EVIL not in html
+        assert "&lt;script&gt;alert(1)" in html
+
+
+@pytest.mark.usefixtures("jobs")
+class TestPermissions:
+    @pytest.mark.parametrize("action", ["add/", "{pk}/delete/"])
+    def test_even_superusers_only_read(self, admin_client: Client, action: str) -> None:
+        path = LIST + action.format(pk=TaskLog.objects.all()[0].pk)
+        assert admin_client.get(path).status_code == 403
+        assert admin_client.post(path, {"post": "yes"}).status_code == 403
+        assert TaskLog.objects.count() == 4
+
+    def test_a_posted_change_is_refused(self, admin_client: Client) -> None:
+        path = f"{LIST}{TaskLog.objects.get(job_id='fine').pk}/change/"
+        assert admin_client.post(path, {"task_name": "other", "status": "failed"}).status_code == 403
+        assert TaskLog.objects.get(job_id="fine").task_name == "send_email"
+
+    def test_staff_need_the_permission_to_view(self, client: Client, django_user_model: Any) -> None:
+        user = django_user_model.objects.create_user("staff", is_staff=True)
+        client.force_login(user)
+        assert client.get(LIST).status_code == 403
+        user.user_permissions.add(Permission.objects.get(codename="view_tasklog"))
+        assert client.get(LIST).status_code == 200
+
+    def test_others_are_sent_to_the_login(self, client: Client) -> None:
+        answer = client.get(LIST)
+        assert answer.status_code == 302
+        assert "/admin/login/" in answer["Location"]
+
+    def test_a_user_with_history_can_be_deleted(self, admin_client: Client, django_user_model: Any) -> None:
+        user = django_user_model.objects.create_user("ann")
+        upsert([succeeded("fine", options={"user": user.pk})])
+        admin_client.post(f"/admin/auth/user/{user.pk}/delete/", {"post": "yes"})
+        assert not django_user_model.objects.filter(username="ann").exists()
+        assert TaskLog.objects.get(job_id="fine").user is None
+
+
+class TestDisplay:
+    @pytest.mark.parametrize(
+        ("milliseconds", "text"),
+        [
+            (None, "–"), (0, "0 ms"), (999, "999 ms"), (1_000, "1.0 s"), (59_940, "59.9 s"), (59_960, "1 min 0 s"),
+            (185_000, "3 min 5 s"), (3_599_600, "1 h 0 min"), (7_830_000, "2 h 10 min"),
+        ],
+    )  # fmt: skip
+    def test_durations(self, milliseconds: float | None, text: str) -> None:
+        assert duration(milliseconds) == text
+
+    def test_long_data_is_cut(self) -> None:
+        shown = str(pretty_json(["x" * (MAX_SHOWN * 2)]))
+        assert len(shown) < MAX_SHOWN + 200
+        assert "more" in shown
+
+    def test_attempts_without_times(self) -> None:
+        table = str(attempts_table([{"attempt": 1, "start_time": NOON.isoformat(), "outcome": "orphaned"}]))
+        assert "dct-badge-orphaned" in table
+        assert ">2025-10-30 12:00:00</time>" in table
+
+    def test_naive_times_are_utc(self, settings: Any) -> None:
+        settings.TIME_ZONE = "Europe/Berlin"
+        naive = dt.datetime(2025, 10, 30, 23, 30).isoformat()
+        assert "2025-10-31 00:30:00" in str(attempts_table([{"attempt": 1, "start_time": naive}]))
