@@ -368,4 +368,5 @@ def _after_fork() -> None:
 
 
 conf.on_reset(_reset)
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

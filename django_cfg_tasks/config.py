@@ -187,7 +187,7 @@ def sentinel_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.strip("[]")
     if not host or not _SENTINEL_PORT.fullmatch(port) or not 0 < int(port) < 65_536 or not _is_host(host):
-        raise ValueError(f"a sentinel is given as 'host:port', as in 's1.example.com:26379', not {text!r}")
+        raise ValueError(f"a sentinel is given as 'host:port', as in 's1.example.com:26379', not {mask_url(text)!r}")
     return host, int(port)
 
 

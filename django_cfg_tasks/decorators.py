@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from django_cfg_tasks.exceptions import DeclarationError
+from django_cfg_tasks.exceptions import DeclarationError, SerializationError
 from django_cfg_tasks.options import TaskOptions
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.schedule import Schedule
@@ -24,20 +24,20 @@ RunAtStart = bool | Sequence[Any] | Mapping[str, Any]
 
 class _Decorator(Protocol):
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
 
 
 class _BindDecorator(Protocol):
     @overload
-    def __call__(self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
+    def __call__(self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
     @overload
     def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
 
 
 @overload
-def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
 @overload
 def task(function: Callable[P, R], /) -> SyncTask[P, R]: ...
 @overload
@@ -147,7 +147,11 @@ def _declare(
 ) -> Task[..., Any]:
     if isinstance(function, Task):
         raise DeclarationError(f"{function.path} is a task already; one decorator is enough.")
-    if not callable(function) or not hasattr(function, "__qualname__"):
+    if isinstance(function, staticmethod | classmethod):
+        raise DeclarationError(
+            f"{function.__func__.__qualname__}: put @{type(function).__name__} above @task, not below."
+        )
+    if not callable(function) or not hasattr(function, "__qualname__") or inspect.isclass(function):
         raise DeclarationError(f"{function!r} can't be a task: a task is a function, async or not.")
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise DeclarationError(f"{function.__qualname__} can't be a task: a task returns once, it doesn't yield.")
@@ -155,10 +159,14 @@ def _declare(
     if unknown:
         known = ", ".join(sorted(TaskOptions.__dataclass_fields__))
         raise DeclarationError(f"A task has no option {sorted(unknown)[0]!r}. It has: name, {known}.")
-    if "mask" in options and not isinstance(options["mask"], str):
+    if name is None and function.__name__ == "<lambda>":
+        raise DeclarationError(
+            f'A lambda in {function.__module__} has no name of its own: task(name="...")(lambda ...).'
+        )
+    if isinstance(options.get("mask"), Iterable) and not isinstance(options["mask"], str):
         options = {**options, "mask": tuple(options["mask"])}
     kind = AsyncTask if inspect.iscoroutinefunction(function) else SyncTask
-    declared: Task[..., Any] = kind(function, name or function.__name__, TaskOptions(**options), cron)
+    declared: Task[..., Any] = kind(function, function.__name__ if name is None else name, TaskOptions(**options), cron)
     if cron is not None:
         _check_arguments(declared, cron)
     tasks.add(declared)
@@ -179,3 +187,7 @@ def _check_arguments(declared: Task[..., Any], cron: Cron) -> None:
             raise DeclarationError(
                 f"{declared.path}{declared.codec.signature}: {shown} can't call it: {error}."
             ) from None
+        try:
+            declared.codec.encode(args, kwargs)
+        except SerializationError as error:
+            raise DeclarationError(f"{declared.path}: run_at_start={start!r}: {error}") from None

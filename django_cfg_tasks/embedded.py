@@ -6,7 +6,6 @@ socket, with append-only persistence there. The server outlives the processes; `
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.util
 import logging
@@ -146,6 +145,8 @@ def _socket(folder: Path) -> Path:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
+    import fcntl  # no such thing on Windows, where the rest of the package is importable
+
     with (folder / "start.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

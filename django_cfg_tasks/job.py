@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from django_cfg_tasks.client import get_rearq_client
 from django_cfg_tasks.exceptions import JobNotFoundError
 from django_cfg_tasks.jobs import JobRecord, JobStatus
 from django_cfg_tasks.registry import tasks
-
-if TYPE_CHECKING:
-    from django_cfg_tasks.client import ReArqClient
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -48,9 +46,8 @@ class JobResult(Generic[R_co]):
 class Job(Generic[R_co]):
     """One job, as it was when this handle was made or last refreshed. Times are aware, in UTC."""
 
-    def __init__(self, record: JobRecord, client: ReArqClient, *, created: bool = True) -> None:
+    def __init__(self, record: JobRecord, *, created: bool = True) -> None:
         self._record = record
-        self._client = client
         self.created = created
         """False if a job of this id existed already, so that nothing was enqueued."""
 
@@ -120,27 +117,27 @@ class Job(Generic[R_co]):
         A failed attempt that will be retried is not the end. JobNotFoundError if the job is gone (its
         transaction was rolled back, or it was deleted as too old).
         """
-        return self._ended(await self._client.await_final(self.job_id, timeout))
+        return self._ended(await get_rearq_client().await_final(self.job_id, timeout))
 
     def wait(self, timeout: float | None = None) -> JobResult[R_co] | None:
         """`result`, for sync code."""
-        return self._ended(self._client.wait_final(self.job_id, timeout))
+        return self._ended(get_rearq_client().wait_final(self.job_id, timeout))
 
     def refresh(self) -> Job[R_co]:
         """Read the job again and return this handle. JobNotFoundError if it is gone."""
-        return self._refreshed(self._client.load([self.job_id]))
+        return self._refreshed(get_rearq_client().load([self.job_id]))
 
     async def arefresh(self) -> Job[R_co]:
         """`refresh`, for async code."""
-        return self._refreshed(await self._client.aload([self.job_id]))
+        return self._refreshed(await get_rearq_client().aload([self.job_id]))
 
     def cancel(self) -> bool:
         """Cancel the job unless it is final; tell whether it was canceled. A running one is told to stop."""
-        return self._client.cancel(self.job_id)
+        return get_rearq_client().cancel(self.job_id)
 
     async def acancel(self) -> bool:
         """`cancel`, for async code."""
-        return await self._client.acancel(self.job_id)
+        return await get_rearq_client().acancel(self.job_id)
 
     def __repr__(self) -> str:
         return f"<Job {self.job_id} of {self.task}: {self.status}>"

@@ -6,6 +6,7 @@ admin, API, logs, export) takes them from here.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
@@ -105,7 +106,7 @@ def _singular(word: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _sounds_secret(words: tuple[str, ...]) -> bool:
-    pairs = {first + second for first, second in zip(words, words[1:], strict=False)}
+    pairs = {first + second for first, second in itertools.pairwise(words)}
     return not _SECRET_WORDS.isdisjoint(pairs.union(words)) or any(
         word.endswith(_SECRET_ENDINGS) or word.startswith("password") for word in words
     )

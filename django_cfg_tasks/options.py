@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 from django_cfg_tasks import conf
 from django_cfg_tasks.exceptions import DeclarationError, InvalidOptionError, TasksError
@@ -13,6 +13,7 @@ from django_cfg_tasks.jobs import MAX_NAME, MAX_QUEUE_NAME
 
 Delay = float | dt.timedelta
 Moment = dt.datetime | dt.timedelta | float
+_MOST_SECONDS = 10_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,12 @@ class TaskOptions:
         _check_timeout(self.job_timeout, DeclarationError)
         if not _is_number(self.lock_timeout) or not 1 <= self.lock_timeout <= 86_400:
             raise DeclarationError(f"lock_timeout={self.lock_timeout!r}: a lock is held for 1 to 86400 seconds.")
+        if self.expire is not None:
+            _check_moment(self.expire, "expire", DeclarationError)
         if isinstance(self.mask, str):
             raise DeclarationError(f"mask={self.mask!r}: it takes the names in a list, as in mask=[{self.mask!r}].")
+        if not isinstance(self.mask, tuple) or not all(isinstance(name, str) for name in self.mask):
+            raise DeclarationError(f"mask={self.mask!r}: it takes a list of names.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,8 @@ class CallOptions:
             raise InvalidOptionError("countdown= and eta= both say when; give one of them.")
         if self.eta is not None and not isinstance(self.eta, dt.datetime):
             raise InvalidOptionError(f"eta={self.eta!r}: it takes a datetime; for a delay use countdown=.")
+        if self.expire is not None:
+            _check_moment(self.expire, "expire", InvalidOptionError)
         if self.countdown is not None:
             seconds_of(self.countdown, "countdown")
         _check_retries(self.job_retry, self.job_retry_after, InvalidOptionError)
@@ -97,6 +104,21 @@ class CallOptions:
         return key if key is None or isinstance(key, int | str) else str(key)
 
 
+class Options(TypedDict, total=False):
+    """The fields of CallOptions, for type checkers: what `Task.using` takes."""
+
+    queue: str | None
+    job_id: str | None
+    countdown: Delay | None
+    eta: dt.datetime | None
+    expire: Moment | None
+    job_retry: int | None
+    job_retry_after: int | None
+    job_timeout: float | None
+    user: Any
+    on_commit: bool
+
+
 CALL_OPTIONS = frozenset(field.name for field in fields(CallOptions))
 DELAY_OPTIONS = frozenset({"job_id", "countdown", "eta", "expire", "job_retry", "job_retry_after"})
 """What ReArq's own ``delay()`` takes among a task's arguments."""
@@ -115,16 +137,20 @@ def aware(moment: dt.datetime) -> dt.datetime:
     """Return ``moment`` in UTC; a naive one is read in Django's time zone."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=conf.current_timezone())
-    return moment.astimezone(dt.UTC)
+    try:
+        return moment.astimezone(dt.UTC)
+    except OverflowError:
+        raise InvalidOptionError(f"{moment!r} lies outside the calendar in UTC.") from None
 
 
 def seconds_of(value: Delay, name: str) -> float:
     """Return a number or timedelta as seconds; InvalidOptionError where it is neither, or endless."""
-    if isinstance(value, dt.timedelta):
-        return value.total_seconds()
-    if not _is_number(value) or not abs(value) < 10**10:
+    seconds = value.total_seconds() if isinstance(value, dt.timedelta) else value
+    if not _is_number(seconds):
         raise InvalidOptionError(f"{name}={value!r}: it takes seconds as a number, or a timedelta.")
-    return float(value)
+    if not abs(seconds) <= _MOST_SECONDS:
+        raise InvalidOptionError(f"{name}={value!r}: it takes at most {_MOST_SECONDS:,} seconds, about 300 years.")
+    return float(seconds)
 
 
 def check_queue(queue: Any, error: type[TasksError]) -> None:
@@ -141,6 +167,17 @@ def check_job_id(job_id: Any) -> None:
         raise InvalidOptionError(f"job_id={job_id!r}: an id is a text of 1 to {MAX_NAME} printable characters.")
 
 
+def _check_moment(value: Any, name: str, error: type[TasksError]) -> None:
+    if isinstance(value, dt.datetime):
+        return
+    if not isinstance(value, dt.timedelta) and not _is_number(value):
+        raise error(f"{name}={value!r}: it takes seconds as a number, a timedelta or a datetime.")
+    try:
+        seconds_of(value, name)
+    except InvalidOptionError as unusable:
+        raise error(str(unusable)) from None
+
+
 def _check_retries(retry: Any, after: Any, error: type[TasksError]) -> None:
     for name, value in (("job_retry", retry), ("job_retry_after", after)):
         if value is not None and (type(value) is not int or not 0 <= value <= 31_536_000):
@@ -149,9 +186,13 @@ def _check_retries(retry: Any, after: Any, error: type[TasksError]) -> None:
 
 
 def _check_timeout(timeout: Any, error: type[TasksError]) -> None:
-    if timeout is not None and (not _is_number(timeout) or timeout <= 0):
+    if timeout is None or timeout == math.inf:
+        return
+    if not _is_number(timeout) or not 0 < timeout <= _MOST_SECONDS:
         raise error(f"job_timeout={timeout!r}: it takes seconds above 0, or math.inf for no limit.")
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -11,23 +11,19 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    PydanticSchemaGenerationError,
-    PydanticUserError,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from django_cfg_tasks.exceptions import ArgumentsError, DeclarationError, SerializationError
 
-_NATIVE = (str, int, float, bool, type(None), Any, object, dict, list, inspect.Parameter.empty)
+_NATIVE = (str, int, float, bool, type(None), Any, object, dict, list, Mapping, Sequence, inspect.Parameter.empty)
 _CONTAINERS = (dict, list, Mapping, Sequence, typing.Union, types.UnionType)
+_DEEPEST = 250
+"""Where pydantic gives up too; a value that holds itself has no bottom."""
 
 
 class Codec:
@@ -116,21 +112,19 @@ class Codec:
 
     @functools.cached_property
     def _adapters(self) -> dict[str, TypeAdapter[Any]]:
-        try:
-            hints = typing.get_type_hints(self._function, include_extras=True)
-        except Exception:  # an annotation that can't be resolved only costs us the decoding
-            hints = {}
+        hints = _hints(self._function)
         wanted = {*self.signature.parameters, "return"}
         adapters = {name: _adapter(hint) for name, hint in hints.items() if name in wanted}
         return {name: adapter for name, adapter in adapters.items() if adapter is not None}
 
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_RESULT = "the result"
 
 
 def encode_result(value: Any) -> Any:
     """Return a task's result as JSON data; SerializationError says why it can't be."""
-    return _encode(value, "the result", None)
+    return _encode(value, _RESULT, None)
 
 
 def dumps(value: Any) -> str:
@@ -141,9 +135,16 @@ def dumps(value: Any) -> str:
 def _encode(value: Any, name: str, limit: int | None) -> Any:
     if value is None or value is True or value is False:
         return value
-    what = name if name == "the result" else f"the argument {name!r}"
+    what = name if name == _RESULT else f"the argument {name!r}"
     try:
-        data = to_jsonable_python(value, bytes_mode="base64", timedelta_mode="iso8601", inf_nan_mode="constants")
+        data = to_jsonable_python(
+            value,
+            bytes_mode="base64",
+            timedelta_mode="iso8601",
+            inf_nan_mode="constants",
+            # Computed fields are told to those who read a result, and not to a model that is made again.
+            round_trip=name != _RESULT,
+        )
         text = dumps(data)
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         raise SerializationError(f"{_capital(what)} can't be stored as JSON: {_reason(value, error)}") from None
@@ -175,21 +176,28 @@ def _reason(value: Any, error: Exception) -> str:
 
 def _find_culprit(value: Any) -> Any:
     """Return the first innermost part of ``value`` that can't be written, else ``value``."""
-    children: Sequence[Any] = ()
-    if isinstance(value, Mapping):
-        children = [*value.keys(), *value.values()]
-    elif isinstance(value, list | tuple | set | frozenset):
-        children = list(value)
-    elif isinstance(value, BaseModel):
-        children = [getattr(value, name) for name in type(value).model_fields]
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        children = [getattr(value, field.name) for field in dataclasses.fields(value)]
-    for child in children:
-        try:
-            to_jsonable_python(child)
-        except (PydanticSerializationError, ValueError, RecursionError):
-            return _find_culprit(child) if child is not value else child
+    for _ in range(_DEEPEST):
+        for child in _children(value):
+            try:
+                to_jsonable_python(child)
+            except (PydanticSerializationError, ValueError, RecursionError):
+                value = child
+                break
+        else:
+            return value
     return value
+
+
+def _children(value: Any) -> Sequence[Any]:
+    if isinstance(value, Mapping):
+        return [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(value)
+    if isinstance(value, BaseModel):
+        return [getattr(value, name) for name in type(value).model_fields]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name) for field in dataclasses.fields(value)]
+    return ()
 
 
 def _holds(data: Any, text: str) -> bool:
@@ -212,14 +220,41 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations; one that can't be resolved (imported for type checkers only) is left out."""
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except Exception:
+        hints: dict[str, Any] = {}
+        names = getattr(inspect.unwrap(function), "__globals__", {})
+        for name, annotation in getattr(function, "__annotations__", {}).items():
+            alone = types.SimpleNamespace(__annotations__={name: annotation})
+            with suppress(Exception):
+                hints |= typing.get_type_hints(alone, names, include_extras=True)
+        return hints
+
+
 def _adapter(hint: Any) -> TypeAdapter[Any] | None:
+    hint = _concrete(hint)
     if _is_native(hint):
         return None
     try:
         # In a tuple, so that the configuration reaches dataclasses, which refuse one of their own from outside.
-        return TypeAdapter(tuple[hint], config=ConfigDict(val_json_bytes="base64"))
-    except (PydanticSchemaGenerationError, PydanticUserError, TypeError):
+        adapter = TypeAdapter(tuple[hint], config=ConfigDict(val_json_bytes="base64"))
+    except Exception:  # whatever a type's own schema raises: an odd annotation only costs us the decoding
         return None
+    # Not so for a type of which a part is not defined yet.
+    return adapter if adapter.pydantic_complete else None
+
+
+def _concrete(hint: Any) -> Any:
+    """Name a list where an annotation leaves the kind of collection open; pydantic would give a one-way iterator."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if (origin or hint) in (Iterable, Iterator, Collection):
+        return list[_concrete(parts[0])] if parts else list  # type: ignore[misc]
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[tuple(_concrete(part) for part in parts)]  # noqa: UP007 - its members are computed
+    return hint
 
 
 def _is_native(hint: Any) -> bool:
@@ -231,7 +266,7 @@ def _is_native(hint: Any) -> bool:
         return _is_native(typing.get_args(hint)[0])
     if origin is typing.Literal:
         return all(type(value) in (str, int, bool, type(None)) for value in typing.get_args(hint))
-    if origin is dict:
+    if origin in (dict, Mapping) and typing.get_args(hint):
         # JSON turns other keys into text.
         return typing.get_args(hint)[0] is str and _is_native(typing.get_args(hint)[1])
     return origin in _CONTAINERS and all(_is_native(part) for part in typing.get_args(hint))

@@ -8,14 +8,14 @@ import inspect
 import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 from uuid import uuid4
 
 from django_cfg_tasks.client import get_rearq_client
 from django_cfg_tasks.exceptions import DeclarationError, InvalidOptionError
 from django_cfg_tasks.job import Job
 from django_cfg_tasks.jobs import MAX_NAME, JobRecord, JobStatus
-from django_cfg_tasks.options import DELAY_OPTIONS, CallOptions, TaskOptions, expire_time
+from django_cfg_tasks.options import DELAY_OPTIONS, CallOptions, Delay, Moment, Options, TaskOptions, expire_time
 from django_cfg_tasks.schedule import Schedule
 from django_cfg_tasks.serialization import Codec
 
@@ -79,7 +79,7 @@ class Task(Generic[P, R]):
         """Whether the function runs on the worker's event loop; others run in threads."""
         return inspect.iscoroutinefunction(self.function)
 
-    def using(self, **options: Any) -> Self:
+    def using(self, **options: Unpack[Options]) -> Self:
         """Return a copy whose jobs are enqueued with ``options``; the task itself stays as it is.
 
         ``queue``, ``countdown`` or ``eta``, ``expire``, ``job_id``, ``job_retry``, ``job_retry_after``,
@@ -93,18 +93,21 @@ class Task(Generic[P, R]):
     @overload
     async def delay(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
     @overload
-    async def delay(
-        self,
-        *,
-        args: Sequence[Any] = ...,
-        kwargs: Mapping[str, Any] = ...,
-        job_id: str | None = ...,
-        countdown: float | dt.timedelta | None = ...,
-        eta: dt.datetime | None = ...,
-        expire: float | dt.timedelta | dt.datetime | None = ...,
-        job_retry: int | None = ...,
-        job_retry_after: int | None = ...,
-    ) -> Job[R]: ...
+    async def delay(self, *arguments: Any, args: Sequence[Any], **options: Any) -> Job[R]: ...
+    @overload
+    async def delay(self, *arguments: Any, kwargs: Mapping[str, Any], **options: Any) -> Job[R]: ...
+    @overload
+    async def delay(self, *arguments: Any, countdown: Delay | None, **options: Any) -> Job[R]: ...
+    @overload
+    async def delay(self, *arguments: Any, eta: dt.datetime | None, **options: Any) -> Job[R]: ...
+    @overload
+    async def delay(self, *arguments: Any, expire: Moment | None, **options: Any) -> Job[R]: ...
+    @overload
+    async def delay(self, *arguments: Any, job_id: str | None, **options: Any) -> Job[R]: ...
+    @overload
+    async def delay(self, *arguments: Any, job_retry: int | None, **options: Any) -> Job[R]: ...
+    @overload
+    async def delay(self, *arguments: Any, job_retry_after: int | None, **options: Any) -> Job[R]: ...
     async def delay(self, *args: Any, **kwargs: Any) -> Job[R]:
         """Enqueue a job and return its handle, once it is stored.
 
@@ -121,18 +124,21 @@ class Task(Generic[P, R]):
     @overload
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
     @overload
-    def enqueue(
-        self,
-        *,
-        args: Sequence[Any] = ...,
-        kwargs: Mapping[str, Any] = ...,
-        job_id: str | None = ...,
-        countdown: float | dt.timedelta | None = ...,
-        eta: dt.datetime | None = ...,
-        expire: float | dt.timedelta | dt.datetime | None = ...,
-        job_retry: int | None = ...,
-        job_retry_after: int | None = ...,
-    ) -> Job[R]: ...
+    def enqueue(self, *arguments: Any, args: Sequence[Any], **options: Any) -> Job[R]: ...
+    @overload
+    def enqueue(self, *arguments: Any, kwargs: Mapping[str, Any], **options: Any) -> Job[R]: ...
+    @overload
+    def enqueue(self, *arguments: Any, countdown: Delay | None, **options: Any) -> Job[R]: ...
+    @overload
+    def enqueue(self, *arguments: Any, eta: dt.datetime | None, **options: Any) -> Job[R]: ...
+    @overload
+    def enqueue(self, *arguments: Any, expire: Moment | None, **options: Any) -> Job[R]: ...
+    @overload
+    def enqueue(self, *arguments: Any, job_id: str | None, **options: Any) -> Job[R]: ...
+    @overload
+    def enqueue(self, *arguments: Any, job_retry: int | None, **options: Any) -> Job[R]: ...
+    @overload
+    def enqueue(self, *arguments: Any, job_retry_after: int | None, **options: Any) -> Job[R]: ...
     def enqueue(self, *args: Any, **kwargs: Any) -> Job[R]:
         """`delay`, for sync code. Inside ``transaction.atomic()`` the job is part of the transaction."""
         task, own_args, own_kwargs = self._separated(args, kwargs)
@@ -182,10 +188,8 @@ class Task(Generic[P, R]):
         return self._jobs(records, known)
 
     def _jobs(self, records: list[JobRecord], known: list[JobRecord | None]) -> list[Job[R]]:
-        client = get_rearq_client()
         return [
-            Job(existing or record, client, created=existing is None)
-            for record, existing in zip(records, known, strict=True)
+            Job(existing or record, created=existing is None) for record, existing in zip(records, known, strict=True)
         ]
 
     def record(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobRecord:

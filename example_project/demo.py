@@ -25,7 +25,7 @@ def main() -> int:
     options.var = options.var.resolve()
     os.environ["SHOP_VAR"] = str(options.var)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-    for name in (signal.SIGTERM, signal.SIGHUP):
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.default_int_handler)
     django.setup()
 
@@ -43,22 +43,16 @@ def main() -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    if faults:
-        print("\nNot all is well:", *faults, sep="\n  - ")
-        return 1
-    print("\nAll is well: every job that was accepted is final, and all figures agree.")
-    return 0
+    return 1 if faults else 0
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--keep", action="store_true", help="leave it running, with an order every few seconds")
     add("--var", type=Path, default=HERE / "var", metavar="FOLDER", help="where everything is written")
     add("--port", type=int, help="port of the web server (default: a free one)")
-    add("--workers", type=int, default=1, metavar="N", help="worker processes (default: 1)")
+    add("--workers", type=int, default=2, metavar="N", help="worker processes (default: 2)")
     add("--web-orders", type=int, default=200, metavar="N", help="orders over HTTP (default: 200)")
     add("--timeout", type=float, default=110, metavar="SECONDS", help="give up after (default: 110)")
     return parser.parse_args()
@@ -69,6 +63,7 @@ def open_shop(options: argparse.Namespace, lock: int) -> list[str]:
     from django_cfg_tasks import get_rearq_client
 
     from driver.load import Accepted, Customers
+    from driver.report import print_verdict
     from driver.servers import ServerDied, Servers
     from driver.stage import stop_redis
     from driver.work import TooSlow, browse, work
@@ -83,17 +78,20 @@ def open_shop(options: argparse.Namespace, lock: int) -> list[str]:
         customers = Customers(servers.port, accepted)
         closing.callback(customers.close)
         try:
-            print("Starting web server, worker with timer, and Redis ...", flush=True)
+            print(f"Starting a web server, {options.workers} worker(s), a timer and Redis ...", flush=True)
             servers.start(options.workers)
             faults += work(servers, customers, accepted, options.web_orders, options.timeout)
             if options.keep:
-                browse(servers, customers, ADMIN, faults)
+                print_verdict(faults)
+                browse(servers, customers, ADMIN)
             else:
                 print("\nTo look at it all in the admin, run `make dev`.")
         except (ServerDied, TooSlow) as reason:
             faults.append(str(reason))
         finally:
             print("Stopping ...", flush=True)
+    if faults or not options.keep:
+        print_verdict(faults)
     return faults
 
 

@@ -19,7 +19,7 @@ from django.utils.translation import gettext, ngettext
 MAX_SHOWN = 50_000
 """Characters of one value that a page shows."""
 
-NOTHING = "–"
+NOTHING = "\N{EN DASH}"
 
 
 def badge(state: str, label: object) -> SafeString:
@@ -38,17 +38,21 @@ def duration(milliseconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s"
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
-def moment(at: dt.datetime | None, timespec: str = "seconds") -> SafeString | str:
-    """Return a time to the second, or finer: for jobs, "2:29 a.m." says too little."""
+def moment(at: dt.datetime | None, timespec: str = "seconds", after: dt.datetime | None = None) -> SafeString | str:
+    """Return a time to the second, or finer: for jobs, "2:29 a.m." says too little.
+
+    Without its date where that is the date of ``after``, which is shown beside it.
+    """
     if at is None:
         return NOTHING
-    local = timezone.localtime(at) if timezone.is_aware(at) else at
-    text = local.replace(tzinfo=None).isoformat(" ", timespec)
+    local = _local(at)
+    same_day = after is not None and _local(after).date() == local.date()
+    text = local.time().isoformat(timespec) if same_day else local.isoformat(" ", timespec)
     return format_html('<time class="dct-time" datetime="{}">{}</time>', at.isoformat(), text)
 
 
@@ -116,6 +120,10 @@ def _error(attempt: Mapping[str, Any]) -> SafeString | str:
         shortened(text),
         preformatted(str(attempt["traceback"]), "traceback"),
     )
+
+
+def _local(at: dt.datetime) -> dt.datetime:
+    return (timezone.localtime(at) if timezone.is_aware(at) else at).replace(tzinfo=None)
 
 
 def _parsed(text: Any) -> dt.datetime | None:

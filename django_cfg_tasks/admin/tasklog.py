@@ -57,7 +57,10 @@ class TaskLogAdmin(_Base):
     empty_value_display = NOTHING
 
     fieldsets = (
-        (None, {"fields": ("task_name", "job_id", "queue_name", "status_badge", "progress_shown", "user", "worker_id")}),
+        (
+            None,
+            {"fields": ("task_name", "job_id", "queue_name", "status_badge", "progress_shown", "user", "worker_id")},
+        ),
         (_("Times"), {"fields": ("enqueued_exactly", "started_exactly", "finished_exactly", "duration", "expires")}),
         (_("Call"), {"fields": ("args_shown", "kwargs_shown")}),
         (_("Outcome"), {"fields": ("result_shown", "error_shown", "traceback_shown")}),
@@ -141,7 +144,7 @@ class TaskLogAdmin(_Base):
 
     @admin.display(description=_("finished"), ordering="finish_time")
     def finished(self, log: TaskLog) -> SafeString | str:
-        return moment(log.finish_time)
+        return moment(log.finish_time, after=log.enqueue_time)
 
     @admin.display(description=_("enqueued"))
     def enqueued_exactly(self, log: TaskLog) -> SafeString | str:
@@ -162,7 +165,7 @@ class TaskLogAdmin(_Base):
     @admin.display(description=_("duration"), ordering="duration_ms")
     def duration(self, log: TaskLog) -> SafeString:
         """How long the last attempt ran."""
-        return format_html('<span class="dct-time">{}</span>', duration(log.duration_ms))
+        return format_html('<span class="dct-nowrap">{}</span>', duration(log.duration_ms))
 
     @admin.display(description=_("pause before a retry"))
     def retry_after(self, log: TaskLog) -> str:

@@ -15,4 +15,4 @@ class IsStaff(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Tell whether the user is active staff; a user model without ``is_staff`` has none."""
         user = request.user
-        return bool(user and user.is_active and getattr(user, "is_staff", False))
+        return bool(user is not None and user.is_active and getattr(user, "is_staff", False))

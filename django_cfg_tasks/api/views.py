@@ -48,7 +48,7 @@ class TaskLogViewSet(ReadOnlyModelViewSet[TaskLog]):
     def get_serializer_class(self) -> type[BaseSerializer[TaskLog]]:
         return TaskLogListSerializer if self.action == "list" else TaskLogSerializer
 
-    def filter_queryset(self, queryset: QuerySet[TaskLog]) -> QuerySet[TaskLog]:
+    def filter_queryset(self, queryset: QuerySet[TaskLog, Any]) -> QuerySet[TaskLog, Any]:
         """Narrow the list down to what the query asks for; a parameter that can't be used answers 400."""
         if self.action != "list":
             return queryset
@@ -68,7 +68,7 @@ class TaskLogViewSet(ReadOnlyModelViewSet[TaskLog]):
         key: str = self.kwargs["pk"]
         if "\x00" in key:
             raise Http404
-        found: Any = None
+        found: TaskLog | None = None
         if key.isascii() and key.isdecimal() and len(key) < 19:
             found = self.get_queryset().filter(pk=int(key)).first()
         found = found or self.get_queryset().filter(job_id=key).first()

@@ -36,7 +36,7 @@ DATA_ERRORS = (
 )
 """What speaks against a row, and not against the database it goes to."""
 
-_FIELDS = [field for field in TaskLog._meta.concrete_fields if not field.primary_key]
+_FIELDS = {str(field.column): field for field in TaskLog._meta.concrete_fields if not field.primary_key}
 _FINAL = ", ".join(f"'{status.value}'" for status in sorted(FINAL))
 _ARRAY_LENGTH = {"postgresql": "JSONB_ARRAY_LENGTH", "sqlite": "JSON_ARRAY_LENGTH", "mysql": "JSON_LENGTH"}
 
@@ -94,7 +94,7 @@ def _write_refused(row: Values, alias: str, reason: Exception) -> int:
 
 def _execute(rows: list[Values], alias: str) -> None:
     connection = connections[alias]
-    parameters = [field.get_db_prep_save(row[field.attname], connection) for row in rows for field in _FIELDS]
+    parameters = [field.get_db_prep_save(row[field.attname], connection) for row in rows for field in _FIELDS.values()]
     # atomic: inside a transaction of the caller's, a refused row must not take that transaction with it.
     with transaction.atomic(using=alias), connection.cursor() as cursor:
         cursor.execute(_sql(connection, len(rows)), parameters)
@@ -103,7 +103,7 @@ def _execute(rows: list[Values], alias: str) -> None:
 def _sql(connection: BaseDatabaseWrapper, rows: int) -> str:
     quote = connection.ops.quote_name
     table = quote(TaskLog._meta.db_table)
-    columns = ", ".join(quote(field.column) for field in _FIELDS)
+    columns = ", ".join(quote(column) for column in _FIELDS)
     placeholders = f"({', '.join(['%s'] * len(_FIELDS))})"
     insert = f"INSERT INTO {table} ({columns}) VALUES {', '.join([placeholders] * rows)}"  # noqa: S608 - names of our own
     if connection.vendor in ("postgresql", "sqlite"):
@@ -133,24 +133,22 @@ def _assignments(connection: BaseDatabaseWrapper, pattern: str) -> Iterator[str]
         return f"{table}.{quote(name)}"
 
     count = _ARRAY_LENGTH[connection.vendor]
-    keeps_progress = f"({new('revision')} = {old('revision')} OR {new('status')} IN ({_FINAL}))"
+    keeps_progress = (
+        f"{new('progress')} IS NULL AND {old('progress')} IS NOT NULL "
+        f"AND ({new('revision')} = {old('revision')} OR {new('status')} IN ({_FINAL}))"
+    )
     special = {
         "attempts": (
             f"CASE WHEN {count}({new('attempts')}) >= {count}({old('attempts')}) "
             f"THEN {new('attempts')} ELSE {old('attempts')} END"
         ),
-        "progress": (
-            f"CASE WHEN {new('progress')} IS NULL AND {keeps_progress} "
-            f"THEN {old('progress')} ELSE {new('progress')} END"
-        ),
-        # Where neither has progress this keeps an old message: there can't be one.
-        "progress_message": (
-            f"CASE WHEN {new('progress')} IS NULL AND {keeps_progress} "
-            f"THEN {old('progress_message')} ELSE {new('progress_message')} END"
-        ),
+        **{
+            name: f"CASE WHEN {keeps_progress} THEN {old(name)} ELSE {new(name)} END"
+            for name in ("progress", "progress_message")
+        },
     }
     # MySQL assigns from left to right and compares with what it has assigned already: revision comes last.
-    names = [f.column for f in _FIELDS if f.column not in ("job_id", "created_at", "revision")] + ["revision"]
+    names = [name for name in _FIELDS if name not in ("job_id", "created_at", "revision")] + ["revision"]
     for name in names:
         value = special.get(name, new(name))
         if connection.vendor == "mysql":
@@ -163,7 +161,7 @@ def _rows_per_statement(connection: BaseDatabaseWrapper) -> int:
         return MAX_ROWS
     connection.ensure_connection()
     # Django counts on 999 parameters; SQLite itself has taken 32,766 and more for years.
-    limit = connection.connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+    limit: int = connection.connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
     return max(1, min(MAX_ROWS, limit // len(_FIELDS)))
 
 

@@ -69,7 +69,7 @@ class Recorder:
         os.register_at_fork(after_in_child=lambda: (alive := forget()) and alive())
 
     def _forget(self) -> None:
-        """Start empty. In a forked child: the lock may be held for ever, the thread and the records are the parent's."""
+        """Start empty: in a forked child the lock may be held for ever; thread and records are the parent's."""
         self._condition = threading.Condition()
         self._pending: dict[str, _Entry] = {}
         self._writing: dict[str, _Entry] = {}
@@ -146,7 +146,7 @@ class Recorder:
         self._log(
             logging.WARNING,
             "full",
-            "More than %d jobs wait for TaskLog, so the oldest are dropped; run tasks_sync when it can be written again",
+            "More than %d jobs wait for TaskLog, so the oldest are dropped; tasks_sync brings them back",
             self._capacity,
         )
 
@@ -240,7 +240,7 @@ class Recorder:
         """Write a batch and return what of it has to be tried again."""
         try:
             self._write([entry.record for entry in batch.values()])
-        except Exception as error:  # noqa: BLE001 - whatever it is, the thread and the records must survive it
+        except Exception as error:  # whatever it is, the thread and the records must survive it
             self._failures += 1
             left = batch if self._failures <= TRIES_TOGETHER else self._try_one_by_one(batch)
             if left:
@@ -269,7 +269,7 @@ class Recorder:
             try:
                 self._write([entry.record])
                 written += 1
-            except Exception as error:  # noqa: BLE001 - as above, for each row
+            except Exception as error:
                 left[job_id], reason = entry, error
                 if not written and len(left) == TRIES_TOGETHER:
                     return batch

@@ -104,12 +104,14 @@ class Timer:
         """Enqueue the tasks that run at a timer's start."""
         if self._started:
             return
-        self._started = True
         for task, cron in _cron_tasks():
             start = cron.run_at_start
             if start is not False:
                 args, kwargs = ((), start) if isinstance(start, dict) else (() if start is True else start, {})
-                await self._client.aenqueue([task.record(args, kwargs)])
+                # The same id if this is tried again, for SQL was away.
+                starting = task.using(job_id=f"start:{_short(task.name)}:{self._token}")
+                await self._client.aenqueue([starting.record(args, kwargs)])
+        self._started = True
 
     async def _fire(self) -> None:
         now = dt.datetime.now(dt.UTC)
@@ -203,7 +205,11 @@ def _due_after(task: Task[..., Any], cron: Cron, moment: dt.datetime) -> dt.date
         return None
 
 
+def _short(task: str) -> str:
+    """The task's name, or where that is too long for a job id, a name as unique."""
+    return task if len(task) <= 150 else f"{task[:100]}~{hashlib.sha256(task.encode()).hexdigest()[:32]}"
+
+
 def _firing_id(task: str, due: dt.datetime) -> str:
     """The same for every timer that fires this task for this moment."""
-    name = task if len(task) <= 150 else f"{task[:100]}~{hashlib.sha256(task.encode()).hexdigest()[:32]}"
-    return f"cron:{name}:{due.strftime('%Y-%m-%dT%H:%M:%SZ')}"
+    return f"cron:{_short(task)}:{due.strftime('%Y-%m-%dT%H:%M:%SZ')}"

@@ -64,6 +64,9 @@ class Worker:
     ) -> None:
         for queue in queues or ():
             check_queue(queue, InvalidOptionError)
+        for name in (group_name, consumer_name):
+            if name is not None and (not 0 < len(name) <= 80 or not name.isprintable() or " " in name):
+                raise InvalidOptionError(f"{name!r}: names of groups and consumers have 1 to 80 characters, no spaces.")
         self._process = rearq.process
         self._client = rearq.client
         self._config = rearq.client.rearq_config
@@ -102,8 +105,7 @@ class Worker:
                 self.name, os.getpid(), ", ".join(self.queues), self._config.max_jobs,
             )  # fmt: skip
             try:
-                await self._consume()
-                await self._finish()
+                await self._consume_until_stopped()
             finally:
                 for task in side_tasks:
                     task.cancel()
@@ -112,6 +114,16 @@ class Worker:
                 self._runner.close()
                 await asyncio.to_thread(lease.stop)
             logger.info("Worker %s ended after %d job(s).", self.name, self.jobs_done)
+
+    async def _consume_until_stopped(self) -> None:
+        try:
+            await self._consume()
+        except Exception:
+            logger.critical("The worker can't go on; it finishes what runs and ends.", exc_info=True)
+            self._ladder.stop()
+            await self._finish()
+            raise
+        await self._finish()
 
     # Fetching
 
@@ -253,8 +265,14 @@ class Worker:
 
     def _cancel(self, task: str, job_id: str | None) -> None:
         for delivery in list(self._deliveries.values()):
-            if delivery.record.task == task and job_id in (None, delivery.record.job_id):
-                self._runner.stop(delivery.record.job_id, Stop.canceled)
+            if delivery.record.task != task or job_id not in (None, delivery.record.job_id):
+                continue
+            if delivery in self._ready and job_id is not None:
+                # SQL calls it canceled already; it need not start.
+                self._ready.remove(delivery)
+                del self._deliveries[job_id]
+                self._ledger.drop([delivery.entry])
+            self._runner.stop(delivery.record.job_id, Stop.canceled)
 
     @staticmethod
     def _msg_id(delivery: Delivery) -> str:

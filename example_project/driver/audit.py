@@ -5,7 +5,7 @@ table (read as plain SQL), and what a customer or an operator sees: orders, invo
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,16 +90,16 @@ def audit(accepted: Accepted, jobs: dict[str, QueueRow]) -> Iterator[str]:
 def wrong_jobs(accepted: Accepted, jobs: dict[str, QueueRow], logs: dict[str, TaskLog]) -> Iterator[str]:
     """Compare the promised jobs, the queue's table and the history with each other."""
     promised = accepted.job_ids()
-    yield from difference("a job that was promised", "is not in the queue's table", promised, jobs)
+    yield from difference("promised job not in the queue's table", promised, jobs)
     for job_id, task in promised.items():
         if job_id in jobs and jobs[job_id].task != task:
             yield f"job {job_id} is a {jobs[job_id].task}, not a {task}"
     for row in jobs.values():
         if row.status not in FINAL:
             yield f"{row.task} {row.job_id} is {row.status}"
-    yield from difference("a job of the queue's table", "is not in the history", jobs, logs)
+    yield from difference("job of the queue's table not in the history", jobs, logs)
     # Cron has gone on meanwhile, so read the table again.
-    yield from difference("a job of the history", "is not in the queue's table", logs, queue_rows())
+    yield from difference("job of the history not in the queue's table", logs, queue_rows())
     for job_id in jobs.keys() & logs.keys():
         row, log = jobs[job_id], logs[job_id]
         if (row.task, row.status) != (log.task_name, log.status):
@@ -184,20 +184,21 @@ def unfinished() -> list[str]:
 def same(what: str, wanted: Iterable[str], found: Iterable[str]) -> Iterator[str]:
     """Yield what is missing, there twice, or not wanted."""
     wanted, counts = set(wanted), Counter(found)
-    yield from difference(f"an {what}" if what[0] in "aeio" else f"a {what}", "is missing", wanted, counts)
-    yield from difference(f"an {what}" if what[0] in "aeio" else f"a {what}", "is too many", counts, wanted)
-    if twice := sorted(name for name, count in counts.items() if count > 1):
-        yield f"{what} there more than once, {len(twice)} times: {some(twice)}"
+    yield from difference(f"{what} missing", wanted, counts)
+    yield from difference(f"{what} too many", counts, wanted)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        yield f"{what} more than once{some(twice)}"
 
 
-def difference(what: str, fault: str, these: Iterable[str], those: Iterable[str]) -> Iterator[str]:
+def difference(fault: str, these: Iterable[str], those: Iterable[str]) -> Iterator[str]:
     """Yield one line that says which of these are not among those, if any."""
-    if missing := sorted(set(these) - set(those)):
-        yield f"{what} {fault}, {len(missing)} times: {some(missing)}"
+    if missing := set(these) - set(those):
+        yield f"{fault}{some(missing)}"
 
 
-def some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+def some(names: Collection[str]) -> str:
+    """Return how many there are, and which ones; of many, the first."""
+    return f" ({len(names)}): " + ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def sql(query: str) -> list[tuple[Any, ...]]:

@@ -105,11 +105,7 @@ class Customers:
             self.order(VIEWS[index % len(VIEWS)])
         for view in VIEWS:
             for mistake in MISTAKES:
-                body = (
-                    mistake
-                    if isinstance(mistake, bytes)
-                    else json.dumps(next(self._orders) | mistake).encode()
-                )
+                body = mistake if isinstance(mistake, bytes) else json.dumps(next(self._orders) | mistake).encode()
                 self._posts.append(self._pool.submit(self._expect_refusal, view, body))
 
     def order(self, view: str) -> None:

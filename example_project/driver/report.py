@@ -60,6 +60,14 @@ def print_jobs(logs: Iterable[TaskLog]) -> None:
             print(f"  {log.task_name}({args}) after {log.job_retries} retries: {log.error_message}")
 
 
+def print_verdict(faults: list[str]) -> None:
+    """Print the outcome of the audit."""
+    if faults:
+        print("\nNot all is well:", *faults, sep="\n  - ")
+    else:
+        print("\nAll is well: every job that was accepted is final, and all figures agree.")
+
+
 def row(name: str, logs: list[TaskLog]) -> str:
     durations = sorted(log.duration_ms for log in logs if log.duration_ms is not None)
     return COLUMNS.format(

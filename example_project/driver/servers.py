@@ -41,9 +41,7 @@ class Process:
         """Raise ServerDied unless it runs."""
         if (code := self._popen.poll()) is not None:
             lines = self.log.read_text(errors="replace").splitlines()[-20:]
-            raise ServerDied(
-                f"{self.name} ended with code {code}. The end of {self.log}:\n" + "\n".join(lines)
-            )
+            raise ServerDied(f"{self.name} ended with code {code}. The end of {self.log}:\n" + "\n".join(lines))
 
     def stop(self) -> int:
         """Ask it to stop, and return its exit code. One that does not stop in time is killed."""
@@ -123,9 +121,7 @@ class Servers:
             if status == http.HTTPStatus.OK:
                 return
             if time.monotonic() > deadline:
-                raise ServerDied(
-                    f"the web server does not answer (last: {status}), see {self._logs / 'web.log'}"
-                )
+                raise ServerDied(f"the web server does not answer (last: {status}), see {self._logs / 'web.log'}")
             time.sleep(0.1)
 
 

@@ -10,7 +10,7 @@ from driver.load import VIEWS, Accepted, Customers, feed_file
 from driver.report import Progress, print_jobs
 from driver.servers import Servers
 
-LOOK_EVERY = 0.25  # seconds
+LOOK_EVERY = 0.5  # seconds
 HISTORY_LAG = 10  # seconds that the job history may be behind
 TRICKLE = 4  # seconds between two orders
 
@@ -19,9 +19,7 @@ class TooSlow(Exception):
     """The time is over and there are jobs left; the message names them."""
 
 
-def work(
-    servers: Servers, customers: Customers, accepted: Accepted, web_orders: int, timeout: float
-) -> list[str]:
+def work(servers: Servers, customers: Customers, accepted: Accepted, web_orders: int, timeout: float) -> list[str]:
     """Give the shop its work, wait until it is done, and print what came of it. Returns what is wrong."""
     started = time.monotonic()
     feed_file(accepted)
@@ -30,9 +28,7 @@ def work(
     seconds = time.monotonic() - started
 
     logs = [log for log in TaskLog.objects.all() if log.job_id in jobs]
-    rejected = sum(
-        len(log.result["rejected"]) for log in logs if log.task_name == "import_orders" and log.success
-    )
+    rejected = sum(len(log.result["rejected"]) for log in logs if log.task_name == "import_orders" and log.success)
     print_jobs(logs)
     now = figures()
     print(
@@ -52,11 +48,7 @@ def follow(servers: Servers, customers: Customers, started: float, timeout: floa
             servers.check()
             now, seconds = figures(), time.monotonic() - started
             progress.show(seconds, now)
-            if (
-                not customers.waiting
-                and now.done == now.jobs.total()
-                and (jobs := settled_jobs()) is not None
-            ):
+            if not customers.waiting and now.done == now.jobs.total() and (jobs := settled_jobs()) is not None:
                 history_deadline = history_deadline or seconds + HISTORY_LAG
                 if history_is_complete(jobs) or seconds > history_deadline:
                     return jobs
@@ -68,10 +60,8 @@ def follow(servers: Servers, customers: Customers, started: float, timeout: floa
         progress.end()
 
 
-def browse(servers: Servers, customers: Customers, admin: str, faults: list[str]) -> None:
+def browse(servers: Servers, customers: Customers, admin: str) -> None:
     """Leave the shop open until Ctrl-C, with an order every few seconds."""
-    if faults:
-        print("\nNot all is well:", *faults, sep="\n  - ")
     print(
         f"\nThe shop is open, with an order every {TRICKLE} seconds:"
         f"\n  shop           {servers.url}/"

@@ -31,9 +31,7 @@ class Order(models.Model):
     customer = models.ForeignKey(Customer, models.PROTECT, related_name="orders")
     placed_at = models.DateTimeField(default=timezone.now, db_index=True)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.NEW)
-    card = models.CharField(
-        "card token", max_length=40, blank=True, help_text="Given by the payment provider."
-    )
+    card = models.CharField("card token", max_length=40, blank=True, help_text="Given by the payment provider.")
     total = models.DecimalField(max_digits=10, decimal_places=2)
 
     def __str__(self) -> str:

@@ -44,9 +44,7 @@ def _no_null(value: str) -> str:
     return value
 
 
-Text = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_no_null)
-]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_no_null)]
 
 
 class _Draft(BaseModel):
@@ -60,9 +58,7 @@ class _Draft(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise OrderRefused(
-                ": ".join(filter(None, [where, first["msg"].removeprefix("Value error, ")]))
-            ) from error
+            raise OrderRefused(": ".join(filter(None, [where, first["msg"].removeprefix("Value error, ")]))) from error
 
 
 class Item(_Draft):

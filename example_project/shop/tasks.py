@@ -72,9 +72,7 @@ def _close_payment(order_number: str, charge: gateway.Charge) -> str:
 @task(queue="invoices")
 def write_invoice(order_number: str) -> str:
     """Write the invoice of a paid order, and have it mailed."""
-    order = (
-        Order.objects.select_related("customer").prefetch_related("lines__product").get(number=order_number)
-    )
+    order = Order.objects.select_related("customer").get(number=order_number)
     file = invoices.write(order)
     with transaction.atomic():
         _, created = Invoice.objects.get_or_create(order=order, defaults={"file": file})

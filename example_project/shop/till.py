@@ -81,9 +81,6 @@ def parse(row: list[str]) -> TillOrder:
             "placed_at": placed_at,
             "customer": customer,
             "email": email,
-            "items": [
-                dict(zip(["sku", "quantity"], item.partition("*")[::2], strict=True))
-                for item in items.split()
-            ],
+            "items": [dict(zip(["sku", "quantity"], item.partition("*")[::2], strict=True)) for item in items.split()],
         }
     )

@@ -55,9 +55,7 @@ async def take_order_async(request: HttpRequest) -> JsonResponse:
 
 def accepted(order: Order, job_id: str) -> JsonResponse:
     url = reverse("order", args=[order.number])
-    return JsonResponse(
-        {"order": order.number, "job_id": job_id, "url": url}, status=202, headers={"Location": url}
-    )
+    return JsonResponse({"order": order.number, "job_id": job_id, "url": url}, status=202, headers={"Location": url})
 
 
 def refused(reason: OrderRefused) -> JsonResponse:

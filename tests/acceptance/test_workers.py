@@ -137,7 +137,9 @@ def test_a_second_signal_skips_the_wait(make_project: Callable[..., TaskProject]
     assert open_rows(project) == 1
 
 
-def test_a_thread_that_can_not_be_interrupted_does_not_keep_the_worker(make_project: Callable[..., TaskProject]) -> None:
+def test_a_thread_that_can_not_be_interrupted_does_not_keep_the_worker(
+    make_project: Callable[..., TaskProject],
+) -> None:
     tasks = TASKS + "\n@task\ndef deaf():\n    note('deaf')\n    time.sleep(60)\n"
     project = make_project(tasks, rearq={"shutdown_timeout": 0}, files={"shop/ledger.py": LEDGER})
     worker = project.worker()

@@ -16,6 +16,7 @@ import yaml
 
 from tests.docs import pages, shell
 from tests.docs.pages import Block
+from tests.processes import Processes
 from tests.project import SETTINGS, TaskProject
 
 DRIVER = Path(__file__).with_name("driver.py")
@@ -41,8 +42,20 @@ def ids(page: Path) -> str:
     return pages.name(page)
 
 
-@pytest.mark.parametrize("page", filter(runs, pages.PAGES), ids=ids)
-def test_python(page: Path, make_project: Callable[..., TaskProject], redis_server: Any) -> None:
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a project that was migrated: the same for all pages that bring no models."""
+    folder = tmp_path_factory.mktemp("migrated")
+    processes = Processes(folder)
+    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db.sqlite3")}
+    TaskProject(folder, processes, tasks="", databases={"default": database}, tasks_config={}).manage(
+        "migrate", "--verbosity=0"
+    )
+    return folder / "db.sqlite3"
+
+
+@pytest.mark.parametrize("page", list(filter(runs, pages.PAGES)), ids=ids)
+def test_python(page: Path, make_project: Callable[..., TaskProject], redis_server: Any, migrated: Path) -> None:
     """Files are written, commands are started, then the Python runs from top to bottom."""
     bare = "bare" in pages.options(page)
     project = make_project(migrate=False)
@@ -61,7 +74,9 @@ def test_python(page: Path, make_project: Callable[..., TaskProject], redis_serv
     if bare:
         start_commands(page, project)
     else:
-        project.manage("migrate", "--verbosity=0")
+        shutil.copy(migrated, project.folder)
+        if any("/migrations/" in path for path in files):
+            project.manage("migrate", "--verbosity=0")
         if "worker" in pages.options(page):
             project.worker("--with-timer").wait_for_log("consumes ")
     run_steps(page, project)

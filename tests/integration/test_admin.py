@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from django_cfg_tasks.admin.display import MAX_SHOWN, attempts_table, duration, pretty_json
+from django_cfg_tasks.admin.display import MAX_SHOWN, NOTHING, attempts_table, duration, moment, pretty_json
 from django_cfg_tasks.jobs import AttemptOutcome, JobStatus
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import upsert
@@ -114,7 +114,9 @@ class TestDetail:
 
     def test_odd_data_shows(self, admin_client: Client) -> None:
         TaskLog.objects.filter(job_id="fine").update(
-            attempts=[{}, "text", {"start_time": "2025-99-99", "finish_time": 7, "outcome": 3}], args={"a": 1}, result=False
+            attempts=[{}, "text", {"start_time": "2025-99-99", "finish_time": 7, "outcome": 3}],
+            args={"a": 1},
+            result=False,
         )
         assert "false" in detail(admin_client, "fine")
         TaskLog.objects.filter(job_id="fine").update(attempts={"no": "list"})
@@ -178,8 +180,8 @@ class TestDisplay:
     @pytest.mark.parametrize(
         ("milliseconds", "text"),
         [
-            (None, "–"), (0, "0 ms"), (999, "999 ms"), (1_000, "1.0 s"), (59_940, "59.9 s"), (59_960, "1 min 0 s"),
-            (185_000, "3 min 5 s"), (3_599_600, "1 h 0 min"), (7_830_000, "2 h 10 min"),
+            (None, NOTHING), (0, "0 ms"), (999, "999 ms"), (1_000, "1.0 s"), (59_940, "59.9 s"), (59_960, "1 min"),
+            (185_000, "3 min 5 s"), (3_599_600, "1 h"), (7_830_000, "2 h 10 min"),
         ],
     )  # fmt: skip
     def test_durations(self, milliseconds: float | None, text: str) -> None:
@@ -194,6 +196,11 @@ class TestDisplay:
         table = str(attempts_table([{"attempt": 1, "start_time": NOON.isoformat(), "outcome": "orphaned"}]))
         assert "dct-badge-orphaned" in table
         assert ">2025-10-30 12:00:00</time>" in table
+
+    def test_a_date_is_shown_once(self) -> None:
+        later = NOON + dt.timedelta(hours=1)
+        assert ">13:00:00</time>" in str(moment(later, after=NOON))
+        assert ">2025-10-31 13:00:00</time>" in str(moment(later + dt.timedelta(days=1), after=NOON))
 
     def test_naive_times_are_utc(self, settings: Any) -> None:
         settings.TIME_ZONE = "Europe/Berlin"

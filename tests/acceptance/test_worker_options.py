@@ -1,0 +1,107 @@
+"""A worker's options, what its tasks see of it, and ReArq's own producers beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.project import TaskProject
+from tests.waiting import wait_until
+
+TASKS = """\
+import asyncio
+from django_cfg_tasks import task
+
+@task
+async def add(a: int, b: int) -> int:
+    return a + b
+
+@task(bind=True, queue="watched")
+async def watched(ctx, steps: int):
+    from loguru import logger
+    logger.info("a line of loguru's")
+    for step in range(steps):
+        ctx.progress(step / steps, f"step {step}")
+        await asyncio.sleep(0.6)
+    return [ctx.job_id, ctx.attempt, ctx.task.name, ctx.queue]
+"""
+
+# ReArq as it is without us: its own class, its own models, its own delay().
+VANILLA = """
+import asyncio
+from rearq import ReArq
+from tortoise import Tortoise
+
+async def produce():
+    await Tortoise.init(db_url="sqlite://{path}", modules={{"rearq": ["rearq.server.models"]}}, _enable_global_fallback=True)
+    rearq = ReArq(db_url="unused", redis_url="{redis}")
+    @rearq.task(queue="default")
+    async def add(a, b): ...
+    job = await add.delay(40, 2)
+    await Tortoise.close_connections()
+    return job.job_id
+
+print(asyncio.run(produce()), flush=True)
+"""
+
+
+def test_logs_group_and_consumer(make_project: Callable[..., TaskProject], redis_server: Any) -> None:
+    project = make_project(TASKS, rearq={"logs_dir": "logs"})
+    worker = project.worker(
+        "--group-name", "blue", "--consumer-name", "one", "--queue", "watched", "--queue", "default"
+    )
+    worker.wait_for_log("Worker blue-one .* consumes watched, default with 10 slots")
+    answer = project.json(
+        "from shop.tasks import watched\njob = watched.enqueue(2)\nemit([job.job_id, job.wait(20).result])"
+    )
+    job_id, result = answer
+    assert result == [job_id, 1, "watched", "watched"]
+    with redis_server.client() as redis:
+        (group,) = redis.xinfo_groups("rearq:queue:watched")
+        assert group["name"] == "blue"
+        (consumer,) = redis.xinfo_consumers("rearq:queue:watched", "blue")
+        assert consumer["name"] == "one"
+    worker.sigterm()
+    assert worker.wait() == 0
+    (file,) = (project.folder / "logs").iterdir()
+    assert file.name == "worker-blue-one.log"
+    text = file.read_text()
+    assert "django_cfg_tasks.rearq: a line of loguru's" in text
+    assert f"watched {job_id} in" in text
+
+
+def test_progress_shows_while_the_job_runs(make_project: Callable[..., TaskProject]) -> None:
+    project = make_project(TASKS)
+    project.worker()
+    job_id = project.json("from shop.tasks import watched\nemit(watched.enqueue(20).job_id)")
+    read = f"""
+from django_cfg_tasks.models import TaskLog
+emit(list(TaskLog.objects.filter(job_id="{job_id}").values_list("status", "progress", "progress_message")))
+"""
+    wait_until(lambda: (project.json(read) or [[0, 0]])[0][1], "progress in the history", timeout=20)
+    status, progress, message = project.json(read)[0]
+    assert status == "in_progress"
+    assert 0 < progress < 1
+    assert message == f"step {round(progress * 20)}"
+
+
+def test_rearqs_own_producer_is_served(make_project: Callable[..., TaskProject], redis_server: Any) -> None:
+    project = make_project(TASKS)
+    vanilla = VANILLA.format(path=project.folder / "db.sqlite3", redis=redis_server.url)
+    database = project.databases["default"]["NAME"]
+    vanilla = vanilla.replace(str(project.folder / "db.sqlite3"), str(database))
+    job_id = project.run(vanilla, setup=False).strip().splitlines()[-1]
+    project.worker()
+    read = f"from django_cfg_tasks import get_rearq_client\nemit(get_rearq_client().wait_final('{job_id}', 15).result)"
+    assert project.json(read) == 42
+    logged = f"from django_cfg_tasks.models import TaskLog\nemit(list(TaskLog.objects.filter(job_id='{job_id}').values_list('status', 'queue_name', 'args')))"
+    wait_until(lambda: project.json(logged) == [["success", "default", [40, 2]]], "its history")
+
+
+def test_rearqs_registry_holds_our_tasks(make_project: Callable[..., TaskProject]) -> None:
+    project = make_project(TASKS)
+    answer = project.json(
+        "from main import rearq\n"
+        "emit([sorted(rearq.task_map), rearq.task_map['watched'].queue, rearq.get_queue_tasks('default'), type(rearq).__mro__[1].__name__])"
+    )
+    assert answer == [["add", "watched"], "rearq:queue:watched", ["add"], "ReArq"]

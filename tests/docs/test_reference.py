@@ -1,0 +1,77 @@
+"""The reference pages say what the code says: every setting, exception and check, and nothing else."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+import pytest
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+from django_cfg_tasks import RearqConfig, TaskConfig, checks, exceptions
+from tests.docs import pages
+
+REFERENCE = pages.ROOT / "docs" / "reference"
+_SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
+
+
+def bounds(field: FieldInfo) -> set[str]:
+    found = set()
+    for constraint in field.metadata:
+        for kind, (sign, attribute) in _SIGNS.items():
+            if isinstance(constraint, kind):
+                found.add(f"{sign} {getattr(constraint, attribute)}")
+    return found
+
+
+def shown_type(annotation: Any) -> str:
+    text = annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
+    if "Literal" in text:
+        return "str"
+    text = re.sub(r"typing\.Annotated\[(\w+),.*", r"\1]", text)
+    return text.replace(" | ", " or ")
+
+
+@pytest.mark.parametrize("model", [TaskConfig, RearqConfig])
+def test_settings(model: type[TaskConfig] | type[RearqConfig]) -> None:
+    rows = {row[0].strip("`"): row[1:] for row in pages.table(REFERENCE / "settings.md", model.__name__)}
+    assert list(rows) == list(model.model_fields)
+    for name, field in model.model_fields.items():
+        kind, default, allowed, meaning = rows[name]
+        actual = field.get_default(call_default_factory=True)
+        expected = RearqConfig() if default == "`RearqConfig()`" else eval(default.strip("`"))
+        assert actual == expected, f"{name}: the default is {actual!r}"
+        assert kind == shown_type(field.annotation), f"{name}: the type is {shown_type(field.annotation)}"
+        shown = set(re.findall(r"[≥≤<>] \d+", allowed))
+        assert shown == bounds(field), f"{name}: the bounds are {bounds(field)}"
+        assert meaning
+
+
+def test_exceptions() -> None:
+    rows = {row[0].strip("`"): row[1].strip("`") for row in pages.table(REFERENCE / "exceptions.md", "Exceptions")}
+    raised = {
+        name: kind.__mro__[1].__name__
+        for name, kind in vars(exceptions).items()
+        if isinstance(kind, type) and issubclass(kind, BaseException)
+    }
+    assert rows == raised
+
+
+def test_checks() -> None:
+    headings = re.findall(r"^## (.+)$", (REFERENCE / "checks.md").read_text(), re.MULTILINE)
+    known = [value for value in vars(checks).values() if re.fullmatch(r"django_cfg_tasks\.[EW]\d+", str(value))]
+    assert headings == known
+
+
+def test_versions() -> None:
+    project = tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["project"]
+    rows = {row[0]: row[1] for row in pages.table(pages.ROOT / "docs/explanation/compatibility.md", "Why is it tied to these versions?")}
+    for name in ("Python", "Django"):
+        prefix = {"Python": "Programming Language :: Python :: 3.", "Django": "Framework :: Django :: "}[name]
+        classified = [c.rpartition(" :: ")[2] for c in project["classifiers"] if c.startswith(prefix)]
+        assert rows[name].split(", ") == classified
+    assert f"rearq=={rows['ReArq'].split(',')[0]}" in project["dependencies"]
+    assert f"redis>={rows['redis-py'].split()[0]}" in project["dependencies"]
+
