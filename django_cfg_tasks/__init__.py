@@ -7,6 +7,7 @@ Importing it opens no socket, starts no thread, installs no signal handler and n
 
 from django_cfg_tasks.client import ReArqClient, get_rearq_client
 from django_cfg_tasks.config import RearqConfig, TaskConfig
+from django_cfg_tasks.context import JobContext
 from django_cfg_tasks.decorators import cron_task, task
 from django_cfg_tasks.exceptions import Retry, TasksError
 from django_cfg_tasks.job import Job, JobResult
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Job",
+    "JobContext",
     "JobResult",
     "JobStatus",
     "ReArqClient",

@@ -134,7 +134,7 @@ def cron_task(cron: str, *, run_at_start: RunAtStart = False, name: str | None =
         raise DeclarationError('@cron_task needs to know when: @cron_task(cron="0 * * * *").')
     schedule = Schedule.parse(cron)
     if not isinstance(run_at_start, bool | Mapping):
-        if isinstance(run_at_start, str) or not isinstance(run_at_start, Sequence):
+        if isinstance(run_at_start, str | bytes) or not isinstance(run_at_start, Sequence):
             raise DeclarationError(f"run_at_start={run_at_start!r}: it takes True, or a tuple or dict of arguments.")
         run_at_start = tuple(run_at_start)
     elif isinstance(run_at_start, Mapping):

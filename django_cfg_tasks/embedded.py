@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -44,24 +45,30 @@ def ensure_running(url: str) -> str:
     EmbeddedRedisError says why it can't be started, and what can be done.
     """
     folder = folder_of(url)
-    folder.mkdir(parents=True, exist_ok=True)
-    socket = _socket(folder)
-    if not _answers(socket):
-        with _lock(folder):
-            if not _answers(socket):
-                _start(folder, socket)
-    return f"unix://{quote(str(socket))}?db=0"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = _socket_path(folder)
+        if not _answers(path):
+            with _lock(folder):
+                if not _answers(path):
+                    _start(folder, path)
+    except OSError as error:
+        raise EmbeddedRedisError(f"The folder {folder} of the embedded Redis can't be used: {error}.") from error
+    return f"unix://{quote(str(path))}?db=0"
 
 
 def stop(folder: str | Path, timeout: float = 10) -> bool:
     """Save and end the server of ``folder``; False if none ran."""
-    socket = _socket(Path(folder).expanduser().absolute())
-    if not _answers(socket):
+    path = _socket_path(Path(folder).expanduser().absolute())
+    if not _ping(path):
         return False
-    client = _client(socket)
-    process_id = int(client.info("server")["process_id"])
-    with suppress(redis.ConnectionError):  # the answer to SHUTDOWN is a closed connection
-        client.shutdown(save=True)
+    client = redis.Redis(unix_socket_path=str(path), socket_connect_timeout=2, socket_timeout=timeout)
+    try:
+        process_id = int(client.info("server")["process_id"])
+        with suppress(redis.ConnectionError):  # the answer to SHUTDOWN is a closed connection
+            client.shutdown(save=True)
+    finally:
+        client.connection_pool.disconnect()
     deadline = time.monotonic() + timeout
     while _exists(process_id):
         if time.monotonic() > deadline:
@@ -88,11 +95,14 @@ def find_server() -> Path:
     )
 
 
-def _start(folder: Path, socket: Path) -> None:
+def _start(folder: Path, path: Path) -> None:
+    if _ping(path):  # started by a process that died before its server had loaded its data
+        _wait(path, None, f"The embedded Redis of {folder}")
+        return
     server = find_server()
     log = folder / "redis.log"
     command = [
-        str(server), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700", "--dir", str(folder),
+        str(server), "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700", "--dir", str(folder),
         "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction", "--logfile", str(log),
         "--pidfile", str(folder / "redis.pid"), "--daemonize", "no",
     ]  # fmt: skip
@@ -106,40 +116,57 @@ def _start(folder: Path, socket: Path) -> None:
         # Redis 7 and later refuse to start where LANG names a locale that is not installed.
         env={**os.environ, "LC_ALL": "C"},
     )
-    deadline = time.monotonic() + START_SECONDS
-    while not _answers(socket):
-        if process.poll() is not None:
-            raise EmbeddedRedisError(
-                f"The embedded Redis ({server}) ended with code {process.returncode} at its start. Its log: {log}"
-            )
-        if time.monotonic() > deadline:
-            process.terminate()
-            raise EmbeddedRedisError(
-                f"The embedded Redis ({server}) did not answer in {START_SECONDS:.0f} s. Its log: {log}"
-            )
-        time.sleep(0.02)
+    _wait(path, process, f"The embedded Redis ({server})", f" Its log: {log}")
+    # It outlives us: without this, Python would warn that nobody waited for its end.
+    process.returncode = 0
     logger.info("Started an embedded Redis in %s.", folder)
 
 
-def _answers(socket: Path) -> bool:
-    try:
-        return bool(_client(socket).ping())
-    except (redis.RedisError, OSError):
-        return False  # absent, or still loading its data
+def _wait(path: Path, process: subprocess.Popen[bytes] | None, name: str, hint: str = "") -> None:
+    """Return when the server answers; EmbeddedRedisError when it ended, or takes too long (and is ended)."""
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers(path):
+        if process is not None and process.poll() is not None:
+            raise EmbeddedRedisError(f"{name} ended with code {process.returncode} at its start.{hint}")
+        if time.monotonic() > deadline:
+            if process is not None:
+                process.terminate()
+                process.wait()
+            raise EmbeddedRedisError(f"{name} did not answer in {START_SECONDS:.0f} s.{hint}")
+        time.sleep(0.02)
 
 
-def _client(socket: Path) -> redis.Redis:
-    return redis.Redis(unix_socket_path=str(socket), socket_connect_timeout=2, socket_timeout=10)
+def _answers(path: Path) -> bool:
+    return _ping(path).startswith(b"+PONG")
 
 
-def _socket(folder: Path) -> Path:
+def _ping(path: Path) -> bytes:
+    """Return what the server says, nothing where there is none; one that still loads its data says so."""
+    # By hand: redis-py 4.6 leaves a unix socket open that nobody listens on.
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(2)
+        try:
+            connection.connect(str(path))
+        except OSError:
+            return b""
+        try:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(100) or b"-CLOSED"
+        except OSError as error:
+            return f"-{error}".encode()
+
+
+def _socket_path(folder: Path) -> Path:
     resolved = folder.resolve()
-    socket = resolved / "redis.sock"
-    if len(str(socket)) <= _LONGEST_SOCKET_PATH:
-        return socket
+    path = resolved / "redis.sock"
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+        return path
     digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:16]
     private = Path(tempfile.gettempdir()) / f"django_cfg_tasks-{os.getuid()}"
     private.mkdir(mode=0o700, exist_ok=True)
+    if private.stat().st_uid != os.getuid():
+        # Its owner could put a server of his own in the place of ours.
+        raise EmbeddedRedisError(f"{private} belongs to another user. Give embedded:// a shorter path.")
     return private / f"{digest}.sock"
 
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from django_cfg_tasks.exceptions import WrongThreadError
+from django_cfg_tasks.exceptions import TasksError, WrongThreadError
 
 logger = logging.getLogger("django_cfg_tasks.loop")
 
@@ -164,16 +164,16 @@ class Batcher(Generic[T, R]):
             items = [item for part, _ in batch for item in part]
             try:
                 results = await self._write(items)
-            except BaseException as error:
+            except Exception as error:
                 # A batch is one statement: its failure is the failure of each of its submitters.
-                for _, future in batch:
-                    if future.set_running_or_notify_cancel():
-                        future.set_exception(error)
-                if not isinstance(error, Exception):
-                    with self._lock:
-                        self._scheduled = False
-                    raise
+                _fail(batch, error)
                 continue
+            except BaseException:
+                # The loop ends, and nobody is left to write what waits: let no submitter wait for ever.
+                with self._lock:
+                    batch, self._waiting, self._scheduled = batch + self._waiting, [], False
+                _fail(batch, TasksError("The loop that owns the connections was stopped before this was done."))
+                raise
             position = 0
             for part, future in batch:
                 share = results[position : position + len(part)]
@@ -192,6 +192,12 @@ class Batcher(Generic[T, R]):
             if not batch:
                 self._scheduled = False
             return batch
+
+
+def _fail(batch: list[tuple[list[T], concurrent.futures.Future[list[R]]]], error: Exception) -> None:
+    for _, future in batch:
+        if future.set_running_or_notify_cancel():
+            future.set_exception(error)
 
 
 def _settle(future: concurrent.futures.Future[list[R]], share: list[R | BaseException]) -> None:

@@ -218,6 +218,7 @@ class Task(Generic[P, R]):
         )
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class AsyncTask(Task[P, R]):
     """A task whose function is an ``async def``."""
 
@@ -226,6 +227,7 @@ class AsyncTask(Task[P, R]):
         return self.function(*args, **kwargs)  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class SyncTask(Task[P, R]):
     """A task whose function is a ``def``."""
 

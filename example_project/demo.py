@@ -17,6 +17,7 @@ from pathlib import Path
 import django
 
 HERE = Path(__file__).resolve().parent
+VAR = HERE / "var"
 ADMIN = "admin"  # name and password: good enough where only this machine can ask
 
 
@@ -33,7 +34,7 @@ def main() -> int:
     from driver.stage import set_up, stop_redis
 
     try:
-        lock = claim(options.var)
+        lock = claim(options.var, ours=options.var == VAR)
         stop_redis()  # of an earlier run that was killed
         empty(options.var)
         set_up(ADMIN, ADMIN)
@@ -50,7 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--keep", action="store_true", help="leave it running, with an order every few seconds")
-    add("--var", type=Path, default=HERE / "var", metavar="FOLDER", help="where everything is written")
+    add("--var", type=Path, default=VAR, metavar="FOLDER", help="where everything is written")
     add("--port", type=int, help="port of the web server (default: a free one)")
     add("--workers", type=int, default=2, metavar="N", help="worker processes (default: 2)")
     add("--web-orders", type=int, default=200, metavar="N", help="orders over HTTP (default: 200)")

@@ -29,6 +29,7 @@ MAX_TEXT = 100_000
 MAX_TRACEBACKS = 20
 """How many of the newest attempts keep their traceback: a job may be retried thousands of times."""
 
+_encode = json.JSONEncoder(allow_nan=False).encode
 _MAX_INTEGER = 2**31 - 1
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _DOUBTFUL_JSON = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
@@ -126,8 +127,10 @@ def _user(record: JobRecord) -> Any:
 
 def _json(value: Any) -> Any:
     """Return ``value`` as JSON that every database takes; nearly always it is that already."""
+    if value is None:
+        return None
     try:
-        text = json.dumps(value, allow_nan=False)
+        text = _encode(value)
     except (TypeError, ValueError):
         return _clean(value)
     return _clean(value) if _DOUBTFUL_JSON.search(text) else value

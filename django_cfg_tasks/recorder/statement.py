@@ -113,7 +113,8 @@ def _sql(connection: BaseDatabaseWrapper, rows: int) -> str:
             f"WHERE EXCLUDED.{quote('revision')} >= {table}.{quote('revision')}"
         )
     if connection.vendor == "mysql":
-        if getattr(connection, "mysql_is_mariadb", False):
+        # As Django itself tells them apart: VALUES() is deprecated where there is an alias for the new row.
+        if getattr(connection, "mysql_is_mariadb", False) or getattr(connection, "mysql_version", ()) < (8, 0, 19):
             return f"{insert} ON DUPLICATE KEY UPDATE {', '.join(_assignments(connection, 'VALUES({})'))}"
         return f"{insert} AS new ON DUPLICATE KEY UPDATE {', '.join(_assignments(connection, 'new.{}'))}"
     raise NotSupportedError(

@@ -60,6 +60,8 @@ def target_of_url(url: str) -> Target:
         for relative in ("/./", "/../"):
             if path.startswith(relative):
                 path = path[1:]
+        if path.startswith("//"):  # "sqlite:////var/x.db", as SQLAlchemy and django-environ write it
+            path = path[1:]
         return _sqlite(Path(path), options, in_django=False)
     if parts.scheme == "mysql":
         raise ConfigurationError(_NO_MYSQL.format(where="RearqConfig.db_url"))
@@ -72,7 +74,7 @@ def target_of_url(url: str) -> Target:
         **_POOL,
         **_postgres_options(options),
     }
-    return Target("postgresql", credentials, f"postgresql://{parts.hostname}/{credentials['database']}", False)
+    return Target("postgresql", credentials, f"postgresql://{credentials['host']}/{credentials['database']}", False)
 
 
 def target_of_django(settings: Mapping[str, Any], alias: str) -> Target:
@@ -85,7 +87,7 @@ def target_of_django(settings: Mapping[str, Any], alias: str) -> Target:
                 f"DATABASES[{alias!r}] is an in-memory SQLite database, which workers can't share. "
                 "Give it a file, or set RearqConfig.db_url."
             )
-        pragmas = dict(re.findall(r"(?i)pragma\s+(\w+)\s*=\s*(\w+)", str(options.get("init_command") or "")))
+        pragmas = dict(re.findall(r"(?i)pragma\s+(\w+)\s*=\s*(-?\w+)", str(options.get("init_command") or "")))
         if "timeout" in options:
             pragmas["busy_timeout"] = int(float(options["timeout"]) * 1000)
         return _sqlite(Path(name), pragmas, in_django=True)
@@ -132,9 +134,10 @@ def _postgres_options(options: dict[str, Any]) -> dict[str, Any]:
         result["application_name"] = options["application_name"]
     if options.get("connect_timeout"):
         result["timeout"] = float(options["connect_timeout"])
-    if options.get("host"):
-        result["host"] = options["host"]
-    for name in ("minsize", "maxsize", "statement_cache_size"):
+    for name in ("host", "user", "password"):
+        if options.get(name):
+            result[name] = options[name]
+    for name in ("port", "minsize", "maxsize", "statement_cache_size"):
         if name in options:
             result[name] = int(options[name])
     mode = options.get("sslmode")

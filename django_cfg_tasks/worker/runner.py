@@ -29,7 +29,7 @@ from django_cfg_tasks.options import aware, seconds_of
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.serialization import encode_result
 from django_cfg_tasks.task import Task
-from django_cfg_tasks.worker.context import JobContext
+from django_cfg_tasks.context import JobContext
 from django_cfg_tasks.worker.locks import task_lock
 from django_cfg_tasks.worker.threads import Interrupted, JobThreads
 

@@ -120,12 +120,12 @@ def wrong_payments(accepted: Accepted, logs: dict[str, TaskLog]) -> Iterator[str
         if log.args != [order.number]:
             yield f"charge_card {log.job_id} was for {log.args}, not for {order.number}"
         status = "failed" if order.card == BROKEN else "success"
+        # At least so many: a database that was busy for too long is a reason to try again, too.
         retries = BUSY_TIMES.get(order.card, log.job_retry if order.card == BROKEN else 0)
-        if (log.status, log.job_retries) != (status, retries):
+        if log.status != status or log.job_retries < retries:
             yield (
-                f"charge_card for {order.number} with {order.card} is {log.status}"
-                f" after {log.job_retries} retries, not {status} after {retries}:"
-                f" {log.error_message or 'no error'}"
+                f"charge_card for {order.number} with {order.card} is {log.status} after {log.job_retries} retries,"
+                f" not {status} after {retries}: {log.error_message or 'no error'}"
             )
     charges = {order.job_id for order in accepted.web_orders}
     for log in logs.values():

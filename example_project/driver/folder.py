@@ -12,15 +12,18 @@ class FolderRefused(Exception):
     """The folder can't be used; the message says why."""
 
 
-def claim(folder: Path) -> int:
+def claim(folder: Path, *, ours: bool) -> int:
     """Make the folder ready for use by this run, and return the descriptor of the lock that keeps others out.
+
+    Raises FolderRefused if another run uses it, or if there are files in it and nothing says that they may be
+    deleted: it is not `ours`, and no demo has used it before.
 
     The lock ends with the last process that has the descriptor. Hand it to the children: if this process is
     killed, a worker that it left behind still keeps the next run from changing the database under its feet.
     """
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / MARK
-    if not mark.exists() and any(folder.iterdir()):
+    if not ours and not mark.exists() and any(folder.iterdir()):
         raise FolderRefused(f"{folder} holds files that are not the demo's. Give another one: --var FOLDER")
     lock = os.open(mark, os.O_RDWR | os.O_CREAT, 0o644)
     try:

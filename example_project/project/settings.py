@@ -12,6 +12,7 @@ from django_cfg_tasks import RearqConfig, TaskConfig
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("SHOP_VAR", BASE_DIR / "var")).resolve()
+VAR_DIR.mkdir(parents=True, exist_ok=True)  # SQLite makes the file, not the folder
 
 # Good for a demo on a loopback address only: a known key, and DEBUG, for Django to serve the admin's styles.
 SECRET_KEY = os.environ.get("SHOP_SECRET_KEY", "insecure-key-of-the-example-shop")
@@ -81,7 +82,7 @@ def database(url: str | None) -> dict[str, object]:
         "NAME": unquote(parts.path.lstrip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
-        "HOST": parts.hostname or "",
+        "HOST": unquote(parts.hostname or ""),  # or the folder of a socket, as %2Frun%2Fpostgresql
         "PORT": parts.port or "",
     }
 

@@ -92,7 +92,8 @@ def test_outcomes_wait_for_sql(make_project: Callable[..., TaskProject], postgre
     worker.wait_for_log("being recorded again", timeout=30)
     status = (
         "from django_cfg_tasks import get_rearq_client\n"
-        f"record = get_rearq_client().load(['{job_id}'])['{job_id}']\nemit([record.status, record.result, record.attempt])"
+        f"record = get_rearq_client().load(['{job_id}'])['{job_id}']\n"
+        "emit([record.status, record.result, record.attempt])"
     )
     assert project.json(status) == ["success", "done", 1]
     worker.sigterm()
@@ -105,7 +106,10 @@ def test_an_unknown_task_is_failed_with_that_reason(make_project: Callable[..., 
     project.write("shop/tasks.py", TASKS.replace("greet", "welcome"))
     worker = project.worker()
     worker.wait_for_log("This worker knows no task 'greet'")
-    read = f"from django_cfg_tasks.models import TaskLog\nemit(list(TaskLog.objects.filter(job_id='{job_id}').values_list('status', 'error_message')))"
+    read = (
+        "from django_cfg_tasks.models import TaskLog\n"
+        f"emit(list(TaskLog.objects.filter(job_id='{job_id}').values_list('status', 'error_message')))"
+    )
     wait_until(lambda: project.json(read)[0][0] == "failed", "the job is failed in the history")
     assert "Known: welcome" in project.json(read)[0][1]
 

@@ -40,17 +40,16 @@ def patient_thread(line: str):
 def test_waiting_and_running_jobs(make_project: Callable[..., TaskProject], task: str, database: str) -> None:
     project = make_project(TASKS, database=database, rearq={"max_jobs": 1}, files={"shop/ledger.py": LEDGER})
     waiting = project.json(
-        f"from shop.tasks import {task} as t\njob = t.enqueue('never')\nemit([job.cancel(), job.cancel(), job.refresh().status])"
+        f"from shop.tasks import {task} as t\njob = t.enqueue('never')\n"
+        "emit([job.cancel(), job.cancel(), job.refresh().status])"
     )
     assert waiting == [True, False, "canceled"]
     worker = project.worker()
     running = project.start_code(
         f"from shop.tasks import {task} as t\n"
-        "import asyncio\n"
+        "import asyncio, time\nfrom pathlib import Path\n"
         "job = t.enqueue('now')\n"
-        "from pathlib import Path\n"
-        "import time\n"
-        "while 'start now' not in (Path('shop/ledger.txt').read_text() if Path('shop/ledger.txt').exists() else ''): time.sleep(0.05)\n"
+        "while job.refresh().status != 'in_progress' or not Path('shop/ledger.txt').exists(): time.sleep(0.05)\n"
         "print(asyncio.run(job.acancel()), flush=True)\n"
         "result = job.wait(timeout=10)\n"
         "print(result.status, result.error, flush=True)",

@@ -33,7 +33,8 @@ from rearq import ReArq
 from tortoise import Tortoise
 
 async def produce():
-    await Tortoise.init(db_url="sqlite://{path}", modules={{"rearq": ["rearq.server.models"]}}, _enable_global_fallback=True)
+    models = {{"rearq": ["rearq.server.models"]}}
+    await Tortoise.init(db_url="sqlite://{path}", modules=models, _enable_global_fallback=True)
     rearq = ReArq(db_url="unused", redis_url="{redis}")
     @rearq.task(queue="default")
     async def add(a, b): ...
@@ -87,14 +88,15 @@ emit(list(TaskLog.objects.filter(job_id="{job_id}").values_list("status", "progr
 
 def test_rearqs_own_producer_is_served(make_project: Callable[..., TaskProject], redis_server: Any) -> None:
     project = make_project(TASKS)
-    vanilla = VANILLA.format(path=project.folder / "db.sqlite3", redis=redis_server.url)
-    database = project.databases["default"]["NAME"]
-    vanilla = vanilla.replace(str(project.folder / "db.sqlite3"), str(database))
+    vanilla = VANILLA.format(path=project.databases["default"]["NAME"], redis=redis_server.url)
     job_id = project.run(vanilla, setup=False).strip().splitlines()[-1]
     project.worker()
     read = f"from django_cfg_tasks import get_rearq_client\nemit(get_rearq_client().wait_final('{job_id}', 15).result)"
     assert project.json(read) == 42
-    logged = f"from django_cfg_tasks.models import TaskLog\nemit(list(TaskLog.objects.filter(job_id='{job_id}').values_list('status', 'queue_name', 'args')))"
+    logged = (
+        "from django_cfg_tasks.models import TaskLog\n"
+        f"emit(list(TaskLog.objects.filter(job_id='{job_id}').values_list('status', 'queue_name', 'args')))"
+    )
     wait_until(lambda: project.json(logged) == [["success", "default", [40, 2]]], "its history")
 
 
@@ -102,6 +104,7 @@ def test_rearqs_registry_holds_our_tasks(make_project: Callable[..., TaskProject
     project = make_project(TASKS)
     answer = project.json(
         "from main import rearq\n"
-        "emit([sorted(rearq.task_map), rearq.task_map['watched'].queue, rearq.get_queue_tasks('default'), type(rearq).__mro__[1].__name__])"
+        "emit([sorted(rearq.task_map), rearq.task_map['watched'].queue, rearq.get_queue_tasks('default'),\n"
+        "      type(rearq).__mro__[1].__name__])"
     )
     assert answer == [["add", "watched"], "rearq:queue:watched", ["add"], "ReArq"]

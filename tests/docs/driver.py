@@ -1,8 +1,8 @@
 """Runs a page's Python, block by block, as a reader would in a shell; started in the page's project.
 
-``python driver.py steps.json``: each step has ``kind`` (python or http), ``text``, ``place`` and ``line``. Top-level
-``await`` works, each time on a new event loop. What ``print(...)  # text`` prints must be that text. Ends with an
-error at the first step that fails; the traceback shows the page's own lines.
+``python driver.py steps.json``: each step has ``kind`` (http, or a kind of Python), ``text``, ``place`` and ``line``.
+Top-level ``await`` works, each time on a new event loop. What ``print(...)  # text`` prints must be that text. Ends
+with an error at the first step that fails; the traceback shows the page's own lines.
 """
 
 import ast
@@ -46,6 +46,7 @@ def run_http(step: dict[str, str], namespace: dict[str, object]) -> None:
     """Ask as a member of staff; ``{id}`` is the newest job's. The last answer is ``response``."""
     from django.contrib.auth import get_user_model
     from django.test import Client
+
     from django_cfg_tasks.models import TaskLog
 
     users = get_user_model().objects

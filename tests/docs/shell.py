@@ -89,7 +89,8 @@ def _check_rearq(command: str, arguments: list[str]) -> None:
 def _check_manage(command: str, arguments: list[str]) -> None:
     found = get_commands().get(command)
     assert found, f"manage.py has no command {command}"
-    parser = (load_command_class(found, command) if isinstance(found, str) else found).create_parser("manage.py", command)
+    loaded = load_command_class(found, command) if isinstance(found, str) else found
+    parser = loaded.create_parser("manage.py", command)
     parser.called_from_command_line = False
     try:
         parser.parse_args(arguments)

@@ -17,7 +17,7 @@ def target(page: Path, link: str) -> tuple[Path, str]:
     return ((page.parent / path).resolve() if path else page), anchor
 
 
-@pytest.mark.parametrize("page", [*pages.PAGES, pages.ROOT / "CONTRIBUTING.md", pages.ROOT / "CHANGELOG.md"], ids=pages.name)
+@pytest.mark.parametrize("page", [*pages.PAGES, pages.CONTRIBUTING, pages.CHANGELOG], ids=pages.name)
 def test_links_lead_to_files_and_headings(page: Path) -> None:
     for link in pages.links(page):
         if link.startswith(EXTERNAL):

@@ -28,6 +28,14 @@ async def beat() -> None:
     pass
 """
 
+# A caller that waits for fifteen jobs.
+ENQUEUE = """\
+from shop.tasks import slow
+jobs = slow.enqueue_many([[number] for number in range(15)])
+print('accepted', flush=True)
+print('results', sorted(job.wait(timeout=40).result for job in jobs) == list(range(15)))
+"""
+
 FIRING = re.compile(r"beat (cron:\S+) in")
 
 
@@ -52,9 +60,7 @@ def test_redis_restarts_with_its_data(make_project: Callable[..., TaskProject], 
     worker = project.worker("--with-timer")
     worker.wait_for_log("consumes")
     caller = project.start_code(
-        "from shop.tasks import slow\njobs = slow.enqueue_many([[n] for n in range(15)])\nprint('accepted', flush=True)\n"
-        "print('results', sorted(job.wait(timeout=40).result for job in jobs) == list(range(15)))\n"
-        "print('attempts', {len(job._record.attempts) for job in jobs})",
+        ENQUEUE + "print('attempts', {len(job._record.attempts) for job in jobs})",
         name="caller",
     )
     caller.wait_for_log("^accepted")
@@ -69,8 +75,7 @@ def test_sql_restarts_while_jobs_run(make_project: Callable[..., TaskProject], p
     worker = project.worker()
     worker.wait_for_log("consumes")
     caller = project.start_code(
-        "from shop.tasks import slow\njobs = slow.enqueue_many([[n] for n in range(15)])\nprint('accepted', flush=True)\n"
-        "print('results', sorted(job.wait(timeout=40).result for job in jobs) == list(range(15)))",
+        ENQUEUE,
         name="caller",
     )
     caller.wait_for_log("^accepted")

@@ -27,7 +27,8 @@ def bounds(field: FieldInfo) -> set[str]:
 
 
 def shown_type(annotation: Any) -> str:
-    text = annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
+    is_plain = isinstance(annotation, type) and not hasattr(annotation, "__args__")
+    text = annotation.__name__ if is_plain else str(annotation)
     if "Literal" in text:
         return "str"
     text = re.sub(r"typing\.Annotated\[(\w+),.*", r"\1]", text)
@@ -35,7 +36,7 @@ def shown_type(annotation: Any) -> str:
 
 
 @pytest.mark.parametrize("model", [TaskConfig, RearqConfig])
-def test_settings(model: type[TaskConfig] | type[RearqConfig]) -> None:
+def test_settings(model: type[TaskConfig | RearqConfig]) -> None:
     rows = {row[0].strip("`"): row[1:] for row in pages.table(REFERENCE / "settings.md", model.__name__)}
     assert list(rows) == list(model.model_fields)
     for name, field in model.model_fields.items():
@@ -67,11 +68,11 @@ def test_checks() -> None:
 
 def test_versions() -> None:
     project = tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["project"]
-    rows = {row[0]: row[1] for row in pages.table(pages.ROOT / "docs/explanation/compatibility.md", "Why is it tied to these versions?")}
+    page = pages.ROOT / "docs" / "explanation" / "compatibility.md"
+    rows = {row[0]: row[1] for row in pages.table(page, "Why is it tied to these versions?")}
     for name in ("Python", "Django"):
         prefix = {"Python": "Programming Language :: Python :: 3.", "Django": "Framework :: Django :: "}[name]
         classified = [c.rpartition(" :: ")[2] for c in project["classifiers"] if c.startswith(prefix)]
         assert rows[name].split(", ") == classified
     assert f"rearq=={rows['ReArq'].split(',')[0]}" in project["dependencies"]
     assert f"redis>={rows['redis-py'].split()[0]}" in project["dependencies"]
-

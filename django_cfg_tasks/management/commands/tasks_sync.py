@@ -41,13 +41,14 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--since",
-            type=parse_since,
             metavar="2h|3d|TIME",
             help="Only jobs enqueued since then: an age (30m, 2h, 3d, 1w) or a time in ISO 8601. Default: all.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        since: dt.datetime | None = options["since"]
+        since: dt.datetime | str | None = options["since"]
+        if isinstance(since, str):
+            since = parse_since(since)
         talks = options["verbosity"] > 1
 
         def progress(report: SyncReport) -> None:
