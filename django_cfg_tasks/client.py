@@ -34,6 +34,7 @@ from django_cfg_tasks.signals import announce
 from django_cfg_tasks.store import (
     Store,
     insert_through_django,
+    is_refusal,
     load_through_django,
     target_of_django,
     target_of_url,
@@ -191,7 +192,7 @@ class ReArqClient:
         except TasksError:
             raise
         except Exception as error:
-            if len(records) > 1:
+            if len(records) > 1 and is_refusal(error):
                 # One bad row must not cost the others of its batch theirs.
                 return [(await self._write_one(record)) for record in records]
             raise EnqueueError(f"The job was not accepted: {type(error).__name__}: {error}") from error

@@ -35,6 +35,8 @@ TRIES_TOGETHER = 3
 STRIKES = 5
 """How often a row may fail while others succeed before it is dropped."""
 EXIT_TIMEOUT = 2.0
+FORK_PATIENCE = 2.0
+"""Seconds that a fork waits for a write to end."""
 LOG_EVERY = 60.0
 
 
@@ -65,12 +67,12 @@ class Recorder:
         self._log = _Occasional(LOG_EVERY)
         self._atexit_registered = False
         self._forget()
-        forget = weakref.WeakMethod(self._forget)
-        os.register_at_fork(after_in_child=lambda: (alive := forget()) and alive())
+        _follow_forks(weakref.ref(self))
 
     def _forget(self) -> None:
         """Start empty: in a forked child the lock may be held for ever; thread and records are the parent's."""
         self._condition = threading.Condition()
+        self._at_work = threading.Lock()
         self._pending: dict[str, _Entry] = {}
         self._writing: dict[str, _Entry] = {}
         self._ticket = 0
@@ -78,6 +80,14 @@ class Recorder:
         self._stopping = False
         self._failures = 0
         self._not_before = 0.0
+
+    def _before_fork(self) -> None:
+        """Let a write end first: SQLite's and libpq's own locks would stay held in the child for ever."""
+        self._held = self._at_work.acquire(timeout=FORK_PATIENCE)
+
+    def _after_fork_in_parent(self) -> None:
+        if self._held:
+            self._at_work.release()
 
     def receive(self, records: Sequence[JobRecord]) -> None:
         """Take copies of ``records`` and return at once; they are written soon, and in this order for each job."""
@@ -239,7 +249,7 @@ class Recorder:
     def _try(self, batch: dict[str, _Entry]) -> dict[str, _Entry]:
         """Write a batch and return what of it has to be tried again."""
         try:
-            self._write([entry.record for entry in batch.values()])
+            self._write_batch([entry.record for entry in batch.values()])
         except Exception as error:  # whatever it is, the thread and the records must survive it
             self._failures += 1
             left = batch if self._failures <= TRIES_TOGETHER else self._try_one_by_one(batch)
@@ -267,7 +277,7 @@ class Recorder:
         written = 0
         for job_id, entry in batch.items():
             try:
-                self._write([entry.record])
+                self._write_batch([entry.record])
                 written += 1
             except Exception as error:
                 left[job_id], reason = entry, error
@@ -283,9 +293,27 @@ class Recorder:
         self._failures = min(self._failures, TRIES_TOGETHER)  # the database is well: don't let the others wait
         return left
 
+    def _write_batch(self, records: list[JobRecord]) -> None:
+        with self._at_work:
+            self._write(records)
+
     def _at_exit(self) -> None:
         if self.pending:
             self.flush(EXIT_TIMEOUT)
+
+
+def _follow_forks(reference: weakref.ref[Recorder]) -> None:
+    def tell(method: Callable[[Recorder], None]) -> None:
+        recorder = reference()
+        if recorder is not None:
+            method(recorder)
+
+    if hasattr(os, "register_at_fork"):  # Windows has none, and no fork
+        os.register_at_fork(
+            before=lambda: tell(Recorder._before_fork),
+            after_in_parent=lambda: tell(Recorder._after_fork_in_parent),
+            after_in_child=lambda: tell(Recorder._forget),
+        )
 
 
 def _tidy() -> None:

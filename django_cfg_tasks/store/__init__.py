@@ -22,6 +22,7 @@ from django_cfg_tasks.store.connection import (
     Target,
     is_missing_table,
     is_outage,
+    is_refusal,
     target_of_django,
     target_of_url,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Target",
     "insert_through_django",
     "is_outage",
+    "is_refusal",
     "load_through_django",
     "target_of_django",
     "target_of_url",

@@ -11,7 +11,7 @@ import logging
 import re
 import sqlite3
 import ssl
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,8 @@ logger = logging.getLogger("django_cfg_tasks.store")
 T = TypeVar("T")
 
 SQLITE_BUSY_SECONDS = 20
-_POOL = {"minsize": 1, "maxsize": 5}
+# None is kept open for its own sake: a pool that restores a floor during an outage logs tracebacks.
+_POOL = {"minsize": 0, "maxsize": 5}
 _ENGINES = {"postgresql": "tortoise.backends.asyncpg", "sqlite": "tortoise.backends.sqlite"}
 _DRIVERS = {"postgresql": ("asyncpg", "postgres"), "sqlite": ("aiosqlite", None)}
 
@@ -166,7 +167,9 @@ class Connection:
         try:
             return await client.execute_query_dict(self._placed(sql), params or [])
         except Exception as error:
-            raise self._translated(error) from error
+            if (outage := self._outage(error)) is not None:
+                raise outage from error
+            raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Execute]:
@@ -184,7 +187,9 @@ class Connection:
                     raise
                 await run("COMMIT")
         except Exception as error:
-            raise self._translated(error) from error
+            if (outage := self._outage(error)) is not None:
+                raise outage from error
+            raise
 
     async def drive(self, steps: Generator[Query, Rows, T], *, lock: bool = False) -> T:
         """Run what `schema` asks for, in one transaction; ``lock`` lets one process at a time do so."""
@@ -267,9 +272,9 @@ class Connection:
         parts = sql.split("%s")
         return "".join(f"{part}${number}" for number, part in enumerate(parts[:-1], 1)) + parts[-1]
 
-    def _translated(self, error: Exception) -> Exception:
+    def _outage(self, error: Exception) -> StoreUnavailableError | None:
         if isinstance(error, StoreUnavailableError | ConfigurationError) or not is_outage(error):
-            return error
+            return None
         return StoreUnavailableError(
             f"The database that holds the jobs ({self.target.name}) can't be used now: "
             f"{type(error).__name__}: {error}. Check that it runs and can be reached."
@@ -301,42 +306,62 @@ _RUNNERS: dict[str, Callable[[Any, Callable[[str], str]], Execute]] = {
 
 def is_outage(error: BaseException) -> bool:
     """Tell whether the database, and not the statement, is at fault, so that trying again can help."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError | TimeoutError | asyncio.TimeoutError):
-            return True
-        state = getattr(seen, "sqlstate", None)
-        # Connection, resources, intervention (a restart), system error, rollback because of others.
-        if isinstance(state, str) and state[:2] in ("08", "53", "57", "58", "40", "55"):
-            return True
-        kind = f"{type(seen).__module__}.{type(seen).__name__}"
-        if kind.startswith("asyncpg.") and type(seen).__name__ in (
-            "InterfaceError",
-            "ConnectionDoesNotExistError",
-        ):
-            return True
-        if kind in (
-            "tortoise.exceptions.DBConnectionError",
-            "builtins.ValueError",
-        ) and "no active connection" in str(seen):
-            return True
-        text = str(seen)
-        if "sqlite3" in kind or kind.startswith("tortoise.exceptions"):
-            if any(part in text for part in ("database is locked", "unable to open", "disk I/O", "disk is full")):
-                return True
-            if type(seen).__name__ == "DBConnectionError":
-                return True
-        seen = seen.__cause__ or seen.__context__
-    return False
+    return any(_speaks_of_outage(cause) for cause in _chain(error))
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether the database refuses what a statement brings, so that trying the same again can't help."""
+    return any(
+        isinstance(cause, UnicodeError | sqlite3.IntegrityError | sqlite3.DataError)
+        or _state(cause)[:2] in _REFUSED
+        or (_is_asyncpg(cause) and type(cause).__name__ == "DataError")
+        for cause in _chain(error)
+    )
 
 
 def is_missing_table(error: BaseException) -> bool:
     """Tell whether a table or column is not there."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if getattr(seen, "sqlstate", None) in ("42P01", "42703") or str(seen).startswith(
-            ("no such table", "no such column")
-        ):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
+    return any(
+        _state(cause) in ("42P01", "42703") or str(cause).startswith(("no such table", "no such column"))
+        for cause in _chain(error)
+    )
+
+
+# Connection, resources, intervention (a restart), system error, rolled back because of others.
+_OUTAGES = ("08", "53", "57", "58", "40", "55")
+# Data out of range, constraints, program limits.
+_REFUSED = ("22", "23", "54")
+_SQLITE_OUTAGES = ("database is locked", "unable to open", "disk I/O", "disk is full", "readonly database")
+# asyncpg's own complaints about a connection that broke while it was being used or opened.
+_ASYNCPG_OUTAGES = ("InterfaceError", "InternalClientError", "ConnectionDoesNotExistError")
+
+
+def _speaks_of_outage(error: BaseException) -> bool:
+    text = str(error)
+    return (
+        isinstance(error, OSError | TimeoutError)
+        or _state(error)[:2] in _OUTAGES
+        or (_is_asyncpg(error) and type(error).__name__ in _ASYNCPG_OUTAGES)
+        or type(error).__name__ == "DBConnectionError"
+        or (isinstance(error, sqlite3.OperationalError) and any(part in text for part in _SQLITE_OUTAGES))
+        or (isinstance(error, ValueError) and "no active connection" in text)  # aiosqlite's, once it is closed
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what led to it; chains may hold circles."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _state(error: BaseException) -> str:
+    state = getattr(error, "sqlstate", None)
+    return state if isinstance(state, str) else ""
+
+
+def _is_asyncpg(error: BaseException) -> bool:
+    return type(error).__module__.startswith("asyncpg.")

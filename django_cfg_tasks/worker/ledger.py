@@ -15,7 +15,7 @@ from django_cfg_tasks.client import bell_of
 from django_cfg_tasks.exceptions import BrokerUnavailableError, StoreUnavailableError
 from django_cfg_tasks.jobs import WAITING, AttemptOutcome, JobStatus
 from django_cfg_tasks.signals import announce
-from django_cfg_tasks.store import Outcome, Store
+from django_cfg_tasks.store import Outcome, Store, is_refusal
 
 logger = logging.getLogger("django_cfg_tasks.worker")
 
@@ -102,6 +102,13 @@ class Ledger:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             except Exception as error:
+                if not is_refusal(error):
+                    # Not known to be the fault of what is written: an outcome is never changed on a guess.
+                    self.healthy = False
+                    logger.exception("%d outcome(s) wait to be recorded; trying again in %.1f s.", len(lines), pause)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, LONGEST_PAUSE)
+                    continue
                 if len(lines) > 1:
                     # One outcome that the database refuses must not keep the others from being recorded.
                     for line in lines:

@@ -16,6 +16,7 @@ from django.db import connections, reset_queries
 
 from django_cfg_tasks.broker import Broker
 from django_cfg_tasks.config import RearqConfig
+from django_cfg_tasks.context import JobContext
 from django_cfg_tasks.exceptions import (
     JobTimeoutError,
     ResultError,
@@ -29,7 +30,6 @@ from django_cfg_tasks.options import aware, seconds_of
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.serialization import encode_result
 from django_cfg_tasks.task import Task
-from django_cfg_tasks.context import JobContext
 from django_cfg_tasks.worker.locks import task_lock
 from django_cfg_tasks.worker.threads import Interrupted, JobThreads
 
