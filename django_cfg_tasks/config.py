@@ -6,6 +6,7 @@ Importable from a ``settings.py``: no Django, no ReArq, no I/O. `conf.py` decide
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -120,6 +121,11 @@ class RearqConfig(_Settings):
     """How many workers may die over a job before it is failed as poison."""
     max_argument_bytes: int = Field(1_048_576, ge=1_024, le=104_857_600)
     """How large one argument may be, as JSON."""
+
+    @field_validator("logs_dir", mode="before")
+    @classmethod
+    def _logs_dir(cls, folder: Any) -> Any:
+        return os.fspath(folder) if isinstance(folder, os.PathLike) else folder
 
     @field_validator("redis_url")
     @classmethod

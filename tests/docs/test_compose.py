@@ -40,18 +40,18 @@ def test_docker_accepts_it() -> None:
 
 
 def test_it_has_two_workers_and_what_they_need() -> None:
-    assert set(SERVICES) == {"migrate", "web", "worker", "timer", "redis", "postgres"}
+    assert set(SERVICES) == {"migrate", "products", "web", "worker", "timer", "redis", "postgres"}
     assert SERVICES["worker"]["deploy"]["replicas"] == 2
     assert shlex.join(SERVICES["redis"]["command"]).startswith("redis-server --appendonly yes")
     for name, service in SERVICES.items():
-        if name != "migrate":
+        if name not in ("migrate", "products"):
             assert service["healthcheck"]["test"], name
         for needed, how in service.get("depends_on", {}).items():
             healthy = "healthcheck" in SERVICES[needed]
             assert how["condition"] == ("service_healthy" if healthy else "service_completed_successfully")
 
 
-@pytest.mark.parametrize("name", ["migrate", *TASKS])
+@pytest.mark.parametrize("name", ["migrate", "products", *TASKS])
 def test_commands_exist(name: str) -> None:
     shell.check(SERVICES[name]["command"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -404,3 +405,7 @@ class TestPasswords:
     )
     def test_the_rest_of_a_url_is_shown(self, url: str, shown: str) -> None:
         assert mask_url(url) == shown
+
+
+def test_a_folder_may_be_a_path() -> None:
+    assert RearqConfig(logs_dir=Path("var") / "logs").logs_dir == str(Path("var", "logs"))
