@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable
 
 from django_cfg_tasks.broker import Broker, keys
-from django_cfg_tasks.exceptions import BrokerUnavailableError, JobNotFoundError, StoreUnavailableError
+from django_cfg_tasks.exceptions import JobNotFoundError, StoreUnavailableError
 from django_cfg_tasks.jobs import JobRecord
 
 logger = logging.getLogger("django_cfg_tasks.results")
@@ -71,33 +70,22 @@ class ResultWaiter:
     async def _listen(self, deadline: float | None) -> None:
         loop = asyncio.get_running_loop()
         if self._listener is None or self._listener.done():
-            self._listener = loop.create_task(self._run(), name="django_cfg_tasks-results")
+            self._listener = loop.create_task(
+                self._broker.follow(
+                    keys.FINISHED_CHANNEL, self._wake, subscribed=self._subscribed, lost=self._listening.clear
+                ),
+                name="django_cfg_tasks-results",
+            )
         patience = 3.0 if deadline is None else max(0.0, min(3.0, deadline - loop.time()))
         try:
             await asyncio.wait_for(self._listening.wait(), patience)
         except TimeoutError:
             logger.debug("Not subscribed yet; looking into SQL instead.")
 
-    async def _run(self) -> None:
-        pause = 0.1
-        while True:
-            try:
-                async with self._broker.listen(keys.FINISHED_CHANNEL) as messages:
-                    pause = 0.1
-                    self._listening.set()
-                    # What ended while nobody listened was missed: let everyone look.
-                    self._wake(list(self._events))
-                    async for message in messages:
-                        self._wake(json.loads(message["data"]))
-            except BrokerUnavailableError as error:
-                self._listening.clear()
-                logger.debug("The subscription to finished jobs was lost. %s", error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 5)
-            except Exception:
-                self._listening.clear()
-                logger.exception("Listening for finished jobs failed; trying again in %.1f s.", 5)
-                await asyncio.sleep(5)
+    def _subscribed(self) -> None:
+        self._listening.set()
+        # What ended while nobody listened was missed: let everyone look.
+        self._wake(list(self._events))
 
     def _wake(self, job_ids: list[str]) -> None:
         for job_id in job_ids:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import redis.asyncio
 from redis import exceptions
@@ -162,29 +162,49 @@ class Broker:
         table: Mapping[str, str] = await self._ask(self.client.hgetall(keys.WORKERS))
         return {name: json.loads(text) for name, text in table.items()}
 
-    @asynccontextmanager
-    async def listen(self, *channels: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-        """Subscribe, on a connection of its own; the iterator yields messages until Redis goes away."""
-        client = async_client(self._config, most=1)
-        pubsub = client.pubsub()
-        try:
-            await self._ask(pubsub.subscribe(*channels))
-            yield self._messages(pubsub)
-        finally:
-            try:
-                await close_client(pubsub)
-                await close_client(client)
-            except Exception:
-                logger.debug("A subscription could not be closed in order.", exc_info=True)
+    async def follow(
+        self,
+        channel: str,
+        take: Callable[[Any], None],
+        *,
+        subscribed: Callable[[], None] = lambda: None,
+        lost: Callable[[], None] = lambda: None,
+    ) -> NoReturn:
+        """Give ``take`` every message of ``channel``, as JSON data, until cancelled; on a connection of its own.
 
-    async def _messages(self, pubsub: Any) -> AsyncIterator[dict[str, Any]]:
+        Subscribes again whenever Redis was away: ``subscribed`` is called each time, as messages may have been
+        missed, and ``lost`` when the subscription is gone. A message that ``take`` can't use is logged.
+        """
+        pause = 0.1
+        while True:
+            client = async_client(self._config, most=1)
+            pubsub = client.pubsub()
+            try:
+                await self._ask(pubsub.subscribe(channel))
+                pause = 0.1
+                subscribed()
+                await self._pass_on(pubsub, channel, take)
+            except (BrokerUnavailableError, exceptions.RedisError) as error:
+                lost()
+                logger.debug("The subscription to %s was lost; trying again in %.1f s. %s", channel, pause, error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5)
+            finally:
+                with suppress(Exception):  # what is broken can't always be closed in order
+                    await close_client(pubsub)
+                    await close_client(client)
+
+    async def _pass_on(self, pubsub: Any, channel: str, take: Callable[[Any], None]) -> NoReturn:
         while True:
             message = await self._ask(pubsub.get_message(timeout=LISTEN_SECONDS))
             if message is None:
                 # Silence: ask whether the connection still stands.
                 await self._ask(pubsub.ping())
             elif message["type"] == "message":
-                yield message
+                try:
+                    take(json.loads(message["data"]))
+                except (ValueError, KeyError, TypeError):
+                    logger.warning("A message on %s can't be understood: %.200s", channel, message["data"])
 
     def _add_bells(self, pipe: Any, bells: Iterable[Bell]) -> None:
         earliest: int | None = None

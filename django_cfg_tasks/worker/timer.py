@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
-import json
 import logging
 import os
 import socket
@@ -60,7 +59,10 @@ class Timer:
                 return
             lease = Lease(self._config, self.name, self._describe)
             lease.start()
-            listener = asyncio.create_task(self._listen(), name="django_cfg_tasks-timer-channel")
+            listener = asyncio.create_task(
+                self._broker.follow(keys.CHANNEL, self._hear, subscribed=self._wake.set),
+                name="django_cfg_tasks-timer-channel",
+            )
             logger.info("Timer %s started.", self.name)
             try:
                 await self._tick_on()
@@ -151,28 +153,11 @@ class Timer:
         # A millisecond more than nothing: Redis's clock decides, and it counts whole ones.
         return max(0.001, min([longest, *(moment - now for moment in due)]))
 
-    async def _listen(self) -> None:
-        pause = 0.2
-        while True:
-            try:
-                async with self._broker.listen(keys.CHANNEL) as messages:
-                    pause = 0.2
-                    self._wake.set()
-                    async for message in messages:
-                        self._hear(message["data"])
-            except BrokerUnavailableError:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 5)
-
-    def _hear(self, text: str) -> None:
-        try:
-            message = json.loads(text)
-            if message["type"] == "delay_changed":
-                due = float(message["ms"]) / 1000
-                if self._next_delayed is None or due < self._next_delayed:
-                    self._wake.set()
-        except (ValueError, KeyError, TypeError):
-            logger.warning("A message on %s can't be understood: %.200s", keys.CHANNEL, text)
+    def _hear(self, message: dict[str, Any]) -> None:
+        if message["type"] == "delay_changed":
+            due = float(message["ms"]) / 1000
+            if self._next_delayed is None or due < self._next_delayed:
+                self._wake.set()
 
     async def _resign(self) -> None:
         try:

@@ -24,7 +24,6 @@ from django_cfg_tasks.options import check_queue
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.signals import announce
 from django_cfg_tasks.store import Outcome
-from django_cfg_tasks.worker.cancel import CancelListener
 from django_cfg_tasks.worker.lease import Lease
 from django_cfg_tasks.worker.ledger import Ledger, Line
 from django_cfg_tasks.worker.runner import Runner, Stop
@@ -97,7 +96,7 @@ class Worker:
             lease.start()
             side_tasks = [
                 self._side_task(self._ledger.run(), "ledger"),
-                self._side_task(CancelListener(self._broker, self._cancel).run(), "cancel"),
+                self._side_task(self._broker.follow(keys.CHANNEL, self._hear), "channel"),
                 self._side_task(self._wake_at_stop(), "stop"),
             ]
             logger.info(
@@ -262,6 +261,10 @@ class Worker:
                 level, "%s %s in %s ms: %s%s", record.task, record.job_id, record.duration_ms, record.status,
                 f" ({record.error_class}: {record.error_message})" if record.error_class else "",
             )  # fmt: skip
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if message["type"] == "cancel_task":
+            self._cancel(message["task_name"], message.get("job_id"))
 
     def _cancel(self, task: str, job_id: str | None) -> None:
         for delivery in list(self._deliveries.values()):

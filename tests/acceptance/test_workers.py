@@ -51,10 +51,16 @@ emit([[t.status, t.job_retries, [a["outcome"] for a in t.attempts]] for t in Tas
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def project(make_project: Callable[..., TaskProject], request: pytest.FixtureRequest) -> TaskProject:
+def database(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def project(make_project: Callable[..., TaskProject], database: str) -> TaskProject:
     return make_project(
         TASKS,
-        database=request.param,
+        database=database,
         rearq={"max_jobs": 20, "shutdown_timeout": 1},
         files={"shop/ledger.py": LEDGER, "main.py": OTHER_HOST + MAIN},
     )
@@ -112,11 +118,18 @@ def test_a_deploy_puts_running_jobs_back(project: TaskProject, task: str) -> Non
     assert project.json(STATES) == [["success", 0, ["released", "success"]]] * 20
 
 
-def test_jobs_that_end_in_time_end_in_peace(project: TaskProject) -> None:
+def test_jobs_that_end_in_time_end_in_peace(make_project: Callable[..., TaskProject], database: str) -> None:
+    gated = (
+        "\nfrom pathlib import Path\n@task(job_retry=0)\nasync def gated(line: str):\n    note(f'start {line}')\n"
+        "    while not Path('go').exists():\n        await asyncio.sleep(0.02)\n    note(f'end {line}')\n"
+    )
+    project = make_project(TASKS + gated, database=database, rearq={"max_jobs": 20}, files={"shop/ledger.py": LEDGER})
     worker = project.worker()
-    project.run("from shop.tasks import patient\npatient.enqueue_many([[f'{n}', 0.7] for n in range(30)])")
-    wait_until(lambda: len(runs(project.folder)) >= 20, "20 jobs run")
+    project.run("from shop.tasks import gated\ngated.enqueue_many([[f'{n}'] for n in range(30)])")
+    wait_until(lambda: len(runs(project.folder)) == 20, "20 jobs run")
     worker.sigterm()
+    worker.wait_for_log(r"20 job\(s\) run; waiting up to 25 s")
+    project.write("go", "")
     assert worker.wait(20) == 0
     noted = runs(project.folder)
     assert sum(line.startswith("end") for line in noted) == 20
