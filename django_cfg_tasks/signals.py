@@ -13,16 +13,13 @@ logger = logging.getLogger("django_cfg_tasks.signals")
 jobs_changed = Signal()
 """Sent with ``records``, a list of `jobs.JobRecord`: accepted, claimed, retried or ended since the last time.
 
-Receivers run where the change was made (an event loop among others), so they must not block; one that
-raises is logged and harms nobody.
+The records go on changing: a receiver that keeps one takes a `snapshot`. Receivers run where the change was
+made (an event loop among others), so they must not block; one that raises is logged and harms nobody.
 """
 
 
 def announce(records: list[JobRecord]) -> None:
-    """Send `jobs_changed` with copies of ``records``; what a receiver raises is logged."""
-    if not jobs_changed.receivers:
-        return
-    snapshots = [record.snapshot() for record in records]
-    for receiver, answer in jobs_changed.send_robust(sender=JobRecord, records=snapshots):
+    """Send `jobs_changed`; what a receiver raises is logged."""
+    for receiver, answer in jobs_changed.send_robust(sender=JobRecord, records=records):
         if isinstance(answer, Exception):
-            logger.error("%r could not take in %d job(s).", receiver, len(snapshots), exc_info=answer)
+            logger.error("%r could not take in %d job(s).", receiver, len(records), exc_info=answer)

@@ -7,7 +7,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 from uuid import uuid4
 
@@ -234,11 +234,6 @@ class SyncTask(Task[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function."""
         return self.function(*args, **kwargs)  # type: ignore[no-any-return]
-
-
-def with_cron(task: Task[P, R], cron: Cron) -> Task[P, R]:
-    """Return ``task`` with a schedule."""
-    return replace(task, cron=cron)
 
 
 def _first(*values: int | None) -> int:

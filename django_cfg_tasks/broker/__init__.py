@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -157,11 +157,6 @@ class Broker:
         _ = self.client
         return bool(await self._ask(self._scripts["release"](keys=[key], args=[token])))
 
-    async def workers(self) -> dict[str, dict[str, Any]]:
-        """Return what the workers say of themselves, by name."""
-        table: Mapping[str, str] = await self._ask(self.client.hgetall(keys.WORKERS))
-        return {name: json.loads(text) for name, text in table.items()}
-
     async def follow(
         self,
         channel: str,
@@ -186,7 +181,9 @@ class Broker:
                 await self._pass_on(pubsub, channel, take)
             except (BrokerUnavailableError, exceptions.RedisError) as error:
                 lost()
-                logger.debug("The subscription to %s was lost; trying again in %.1f s. %s", channel, pause, error)
+                # An outage is reported by those who work; that Redis refuses (an ACL, say), only here.
+                level = logging.DEBUG if isinstance(error, BrokerUnavailableError) else logging.ERROR
+                logger.log(level, "No subscription to %s; trying again in %.1f s. %s", channel, pause, error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5)
             finally:

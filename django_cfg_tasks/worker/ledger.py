@@ -94,18 +94,16 @@ class Ledger:
             try:
                 taken = await self._store.record([line.outcome for line in lines])
                 await self._recorded(lines, taken)
-            except StoreUnavailableError as error:
-                self.healthy = False
-                logger.warning(
-                    "%d outcome(s) wait to be recorded; trying again in %.1f s. %s", len(lines), pause, error
-                )
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
             except Exception as error:
-                if not is_refusal(error):
+                outage = isinstance(error, StoreUnavailableError)
+                if outage or not is_refusal(error):
                     # Not known to be the fault of what is written: an outcome is never changed on a guess.
                     self.healthy = False
-                    logger.exception("%d outcome(s) wait to be recorded; trying again in %.1f s.", len(lines), pause)
+                    logger.log(
+                        logging.WARNING if outage else logging.ERROR,
+                        "%d outcome(s) wait to be recorded; trying again in %.1f s. %s", len(lines), pause, error,
+                        exc_info=None if outage else error,
+                    )  # fmt: skip
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
                     continue

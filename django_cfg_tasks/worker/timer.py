@@ -16,8 +16,6 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from croniter import CroniterBadDateError
-
 from django_cfg_tasks import conf
 from django_cfg_tasks.broker import keys
 from django_cfg_tasks.exceptions import BrokerUnavailableError, EnqueueError
@@ -95,9 +93,7 @@ class Timer:
         if leads and not self._leads:
             logger.info("Timer %s leads.", self.name)
             now = dt.datetime.now(dt.UTC)
-            self._next = {
-                task.name: due for task, cron in _cron_tasks() if (due := _due_after(task, cron, now)) is not None
-            }
+            self._next = {task.name: _due_after(cron, now) for task, cron in _cron_tasks()}
         elif self._leads and not leads:
             logger.warning("Timer %s leads no more.", self.name)
         self._leads = leads
@@ -125,11 +121,7 @@ class Timer:
             known = (await self._client.aenqueue([record]))[0]
             if known is None:
                 logger.info("Cron: %s, due at %s.", name, due.isoformat())
-            after = _due_after(task, task.cron, max(due, now))
-            if after is None:
-                del self._next[name]
-            else:
-                self._next[name] = after
+            self._next[name] = _due_after(task.cron, max(due, now))
 
     async def _promote(self) -> None:
         earliest: float | None = None
@@ -182,12 +174,8 @@ def _cron_tasks() -> list[tuple[Task[..., Any], Cron]]:
     return [(task, task.cron) for task in tasks if task.cron is not None]
 
 
-def _due_after(task: Task[..., Any], cron: Cron, moment: dt.datetime) -> dt.datetime | None:
-    try:
-        return cron.schedule.next_after(moment, conf.current_timezone())
-    except CroniterBadDateError:
-        logger.warning("Cron: %s (%s) never fires.", task.name, cron.schedule.expression)
-        return None
+def _due_after(cron: Cron, moment: dt.datetime) -> dt.datetime:
+    return cron.schedule.next_after(moment, conf.current_timezone())
 
 
 def _short(task: str) -> str:
