@@ -84,6 +84,14 @@ class JobTimeoutError(TasksError):
     """The job ran longer than its job_timeout."""
 
 
+class WorkerLostError(TasksError):
+    """The worker that ran the job died, or lost its lease."""
+
+
+class PoisonedJobError(WorkerLostError):
+    """Too many workers died while they ran the job."""
+
+
 class Retry(Exception):  # noqa: N818 - control flow that tasks raise, named as Celery and ReArq users know it
     """Raise it in a task to run the job again later, within the job's retries.
 

@@ -7,6 +7,7 @@ out of reach is BrokerUnavailableError; nothing is lost by it.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -19,11 +20,12 @@ import redis.asyncio
 from redis import exceptions
 
 from django_cfg_tasks.broker import keys
+from django_cfg_tasks.broker.census import Census, CensusTaker
 from django_cfg_tasks.broker.connection import async_client, is_missing_group, is_outage
 from django_cfg_tasks.config import RearqConfig, mask_url
 from django_cfg_tasks.exceptions import BrokerUnavailableError
 
-__all__ = ["Bell", "Broker", "Entry", "Settlement", "is_missing_group"]
+__all__ = ["Bell", "Broker", "Census", "Entry", "Peer", "Settlement", "is_missing_group"]
 
 logger = logging.getLogger("django_cfg_tasks.broker")
 
@@ -59,6 +61,15 @@ class Settlement:
     finished: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A worker or timer process: its name, whether its lease stands, and what it says of itself."""
+
+    name: str
+    alive: bool
+    line: dict[str, Any]
+
+
 class Broker:
     """Redis, as the home loop sees it."""
 
@@ -73,7 +84,8 @@ class Broker:
         if self._client is None:
             self._client = async_client(self._config)
             self._scripts = {
-                name: self._client.register_script(_script(name)) for name in ("fetch", "promote", "renew", "release")
+                name: self._client.register_script(script(name))
+                for name in ("fetch", "take_over", "settle", "delivered", "promote", "renew", "release")
             }
         return self._client
 
@@ -95,18 +107,31 @@ class Broker:
         await self._ask(pipe.execute())
 
     async def settle(self, settlement: Settlement, group: str) -> None:
-        """Acknowledge and delete entries, ring for retries, tell who waits: one MULTI. May be repeated."""
-        pipe = self.client.pipeline(transaction=True)
-        by_queue: dict[str, list[str]] = {}
+        """Acknowledge and delete entries, ring for retries, tell who waits: all or nothing. May be repeated.
+
+        Works while Redis is out of memory as well, as acknowledgements give some back.
+        """
+        _ = self.client
+        acknowledged: dict[str, list[str]] = {}
         for entry in settlement.entries:
-            by_queue.setdefault(entry.queue, []).append(entry.msg_id)
-        for queue, ids in by_queue.items():
-            pipe.xack(keys.stream(queue), group, *ids)
-            pipe.xdel(keys.stream(queue), *ids)
-        self._add_bells(pipe, settlement.bells)
-        if settlement.finished:
-            pipe.publish(keys.FINISHED_CHANNEL, json.dumps(settlement.finished))
-        await self._ask(pipe.execute())
+            acknowledged.setdefault(keys.stream(entry.queue), []).append(entry.msg_id)
+        later = [
+            (keys.delayed_member(bell.queue, bell.job_id), bell.due_ms)
+            for bell in settlement.bells
+            if bell.due_ms is not None
+        ]
+        messages = [(keys.FINISHED_CHANNEL, json.dumps(settlement.finished))] if settlement.finished else []
+        if later:
+            earliest = {"type": "delay_changed", "ms": min(due for _, due in later)}
+            messages.append((keys.CHANNEL, json.dumps(earliest)))
+        what = {
+            "acknowledged": [[stream, *ids] for stream, ids in acknowledged.items()],
+            "now": [[keys.stream(bell.queue), bell.job_id] for bell in settlement.bells if bell.due_ms is None],
+            # As text: of a number Lua would keep fourteen digits only.
+            "later": [[keys.delay_shard(name, self._config.delay_queue_num), str(due), name] for name, due in later],
+            "messages": messages,
+        }
+        await self._ask(self._scripts["settle"](args=[group, json.dumps(what)]))
 
     async def announce_finished(self, job_ids: Sequence[str]) -> None:
         """Tell those who wait for results."""
@@ -132,7 +157,76 @@ class Broker:
         flat = await self._ask(
             self._scripts["fetch"](keys=[keys.stream(queue) for queue in queues], args=[group, consumer, count])
         )
-        return [Entry(keys.queue_of(flat[index]), flat[index + 1], flat[index + 2]) for index in range(0, len(flat), 3)]
+        return _entries(flat)
+
+    async def take_over(self, queues: Sequence[str], group: str, consumer: str, count: int) -> list[Entry]:
+        """Make up to ``count`` entries of dead consumers ours, and return them."""
+        _ = self.client
+        flat = await self._ask(
+            self._scripts["take_over"](
+                keys=[keys.PULSE, keys.GRACE, *(keys.stream(queue) for queue in queues)],
+                args=[group, consumer, count, f"{keys.ALIVE_PREFIX}{group}-"],
+            )
+        )
+        return _entries(flat)
+
+    async def dead(self, names: Iterable[str]) -> set[str] | None:
+        """Return which of these workers are dead; None while that can't be told (see ``heartbeat.lua``)."""
+        asked = list(names)
+        pipe = self.client.pipeline(transaction=True)
+        pipe.exists(keys.PULSE)
+        pipe.exists(keys.GRACE)
+        for name in asked:
+            pipe.exists(keys.ALIVE_PREFIX + name)
+        pulse, grace, *alive = await self._ask(pipe.execute())
+        if not pulse or grace:
+            return None
+        return {name for name, lives in zip(asked, alive, strict=True) if not lives}
+
+    async def workers(self) -> list[Peer]:
+        """Return all workers and timers that have put themselves on the list, by name."""
+        lines = await self._ask(self.client.hgetall(keys.WORKERS))
+        names = sorted(lines)
+        pipe = self.client.pipeline(transaction=False)
+        for name in names:
+            pipe.exists(keys.ALIVE_PREFIX + name)
+        alive = await self._ask(pipe.execute()) if names else []
+        return [Peer(name, bool(lives), _line(lines[name])) for name, lives in zip(names, alive, strict=True)]
+
+    async def forget_workers(self, names: Sequence[str]) -> int:
+        """Take workers off the list; return how many were on it."""
+        return int(await self._ask(self.client.hdel(keys.WORKERS, *names))) if names else 0
+
+    async def depths(self, queues: Sequence[str]) -> dict[str, int]:
+        """Return how many entries each queue's stream holds: those that wait, and those that run."""
+        pipe = self.client.pipeline(transaction=False)
+        for queue in queues:
+            pipe.xlen(keys.stream(queue))
+        return dict(zip(queues, await self._ask(pipe.execute()) if queues else [], strict=True))
+
+    async def take_census(self, queues: Iterable[str], groups: Iterable[str]) -> Census:
+        """Find out which jobs Redis knows of: in the delayed sets, and in the streams as ``groups`` see them."""
+        return await self._census_taker().take(queues, groups, self._config.delay_queue_num)
+
+    async def extend_census(self, census: Census, queues: Iterable[str], groups: Iterable[str]) -> None:
+        """Look at further queues."""
+        await self._census_taker().add_streams(census, queues, groups)
+
+    def _census_taker(self) -> CensusTaker:
+        client = self.client
+        return CensusTaker(client, self._scripts["delivered"], self._ask)
+
+    async def discard(self, queue: str, msg_ids: Sequence[str]) -> None:
+        """Delete entries that no consumer will read again."""
+        await self._ask(self.client.xdel(keys.stream(queue), *msg_ids))
+
+    async def exists(self, key: str) -> bool:
+        """Tell whether ``key`` is there."""
+        return bool(await self._ask(self.client.exists(key)))
+
+    async def mark(self, key: str, seconds: float) -> None:
+        """Make ``key`` exist for so long."""
+        await self._ask(self.client.set(key, "1", px=round(seconds * 1000)))
 
     async def drop_consumer(self, queues: Iterable[str], group: str, consumer: str) -> None:
         """Forget a consumer that has nothing pending; one that has keeps its entries for a take-over."""
@@ -305,5 +399,19 @@ def _flat(entries: Any) -> Any:
     )
 
 
-def _script(name: str) -> str:
+def _entries(flat: Sequence[str]) -> list[Entry]:
+    return [Entry(keys.queue_of(flat[index]), flat[index + 1], flat[index + 2]) for index in range(0, len(flat), 3)]
+
+
+def _line(text: str) -> dict[str, Any]:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return {}
+    return line if isinstance(line, dict) else {}
+
+
+@functools.cache
+def script(name: str) -> str:
+    """Return the text of one of the Lua files beside this."""
     return files("django_cfg_tasks.broker").joinpath(f"{name}.lua").read_text(encoding="utf-8")

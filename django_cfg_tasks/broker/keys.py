@@ -18,6 +18,12 @@ TIMER_LEASE = "rearq:timer:leader"
 """The leading timer's token. Ours."""
 ALIVE_PREFIX = "rearq:alive:"
 """``rearq:alive:<consumer>``: exists while that consumer lives. Ours."""
+PULSE = "rearq:pulse"
+"""Exists while anybody renews a lease. Ours."""
+GRACE = "rearq:grace"
+"""Exists while nobody may be called dead: all have to give a sign of life first. Ours."""
+SWEPT = "rearq:swept"
+"""Exists while the last sweep is recent; a wiped Redis lacks it. Ours."""
 LOCK_PREFIX = "rearq:task:lock:"
 """The leases of tasks that run with a lock."""
 
@@ -35,6 +41,11 @@ def queue_of(stream: str) -> str:
 def delayed_member(queue: str, job_id: str) -> str:
     """Return a job's member of its delayed set."""
     return f"{stream(queue)}:{job_id}"
+
+
+def job_of(member: str) -> str:
+    """Return the job id of a member of a delayed set (queue names hold no colon, job ids may)."""
+    return member.removeprefix(QUEUE_PREFIX).partition(":")[2]
 
 
 def delay_shard(member: str, shards: int) -> str:

@@ -29,6 +29,7 @@ from django_cfg_tasks.store.connection import (
 from django_cfg_tasks.store.statements import STATEMENTS
 
 __all__ = [
+    "OpenJob",
     "Outcome",
     "Store",
     "Target",
@@ -40,6 +41,7 @@ __all__ = [
     "target_of_url",
 ]
 
+NO_LIMIT = 2**31 - 1
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -54,6 +56,20 @@ class Outcome:
     record: JobRecord
     attempt: Attempt | None
     msg_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """What the sweeper wants to know of a job that is not final."""
+
+    id: int
+    job_id: str
+    task: str
+    queue: str
+    status: JobStatus
+    enqueue_time: dt.datetime
+    due_time: dt.datetime | None
+    owner: str | None
 
 
 class Store:
@@ -117,10 +133,13 @@ class Store:
             await self._load_attempts(records)
         return {record.job_id: record for record in records}
 
-    async def claim(self, job_ids: Sequence[str], owner: str) -> dict[str, JobRecord]:
-        """Make ``owner`` the one that runs those of ``job_ids`` that wait; return the jobs that are its now."""
+    async def claim(self, job_ids: Sequence[str], owner: str, deaths: int = NO_LIMIT) -> dict[str, JobRecord]:
+        """Make ``owner`` the one that runs those of ``job_ids`` that wait; return the jobs that are its now.
+
+        Jobs over which ``deaths`` workers or more have died stay as they are.
+        """
         now = dt.datetime.now(dt.UTC).isoformat(sep=" ")
-        rows = await self._execute(self._sql.claim, [owner, now, dumps(list(job_ids))])
+        rows = await self._execute(self._sql.claim, [owner, now, dumps(list(job_ids)), str(deaths)])
         records = [_record(row) for row in rows]
         await self._load_attempts([record for record in records if record.attempt > 1])
         return {record.job_id: record for record in records}
@@ -151,6 +170,12 @@ class Store:
         records = [_record(row) for row in await self._execute(self._sql.page, params)]
         await self._load_attempts(records)
         return records
+
+    async def open_page(self, *, after_id: int, limit: int) -> list[OpenJob]:
+        """Return up to ``limit`` jobs after row ``after_id`` that are not final, oldest first."""
+        as_text = self.target.vendor == "postgresql"
+        rows = await self._execute(self._sql.open_page, [str(after_id), str(limit)] if as_text else [after_id, limit])
+        return [_open_job(row) for row in rows]
 
     async def _load_attempts(self, records: Sequence[JobRecord]) -> None:
         if not records:
@@ -216,6 +241,7 @@ def _outcome_row(outcome: Outcome) -> dict[str, Any]:
         "status": record.status,
         "job_retries": record.job_retries,
         "due_time": _written(record.due_time),
+        "deliveries": record.deliveries,
         "msg_id": outcome.msg_id,
         "keep_attempt": attempt is not None,
     }
@@ -262,6 +288,19 @@ def _record(row: Mapping[str, Any]) -> JobRecord:
         attempt=row["attempt"] or 0,
         deliveries=row["deliveries"] or 0,
         options=_parsed(row["options"]) or {},
+    )
+
+
+def _open_job(row: Mapping[str, Any]) -> OpenJob:
+    return OpenJob(
+        id=row["id"],
+        job_id=row["job_id"],
+        task=row["task"],
+        queue=row["queue"] or "",
+        status=JobStatus(row["status"]),
+        enqueue_time=_read(row["enqueue_time"]) or _EPOCH,
+        due_time=_read(row["due_time"]),
+        owner=row["owner"],
     )
 
 

@@ -90,11 +90,11 @@ def _our_columns(types: _Types) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-_OPEN = "\"status\" IN ('queued', 'deferred', 'in_progress')"
+OPEN = "\"status\" IN ('queued', 'deferred', 'in_progress')"
 
 _INDEXES = [
     # What the sweeper walks: jobs that are not final, oldest first. Finished ones leave the index.
-    f'CREATE INDEX IF NOT EXISTS "rearq_job_open" ON "{JOBS}" ("id") WHERE {_OPEN}',
+    f'CREATE INDEX IF NOT EXISTS "rearq_job_open" ON "{JOBS}" ("id") WHERE {OPEN}',
     # What retention walks.
     f'CREATE INDEX IF NOT EXISTS "rearq_job_enqueued" ON "{JOBS}" ("enqueue_time")',
     # The attempts of a job, and the cascade when it is deleted.

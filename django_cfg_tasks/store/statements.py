@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django_cfg_tasks.store.schema import JOBS, RESULTS
+from django_cfg_tasks.store.schema import JOBS, OPEN, RESULTS
 
 _COLUMNS = (
     "id, job_id, task, queue, args, kwargs, status, job_retry, job_retries, job_retry_after, enqueue_time, "
     "expire_time, due_time, start_time, owner, attempt, deliveries, options"
 )
+_OPEN_COLUMNS = "id, job_id, task, queue, status, enqueue_time, due_time, owner"
 _INSERTED = (
     "task, args, kwargs, job_retry, job_retries, job_retry_after, job_id, enqueue_time, expire_time, status, "
     "queue, due_time, options, attempt, deliveries"
@@ -35,7 +36,9 @@ class Statements:
     results: str
     """Row ids as a JSON array -> their attempts, oldest first."""
     claim: str
-    """Owner, start time, job ids as a JSON array -> the rows that are now the owner's."""
+    """Owner, start time, job ids as a JSON array, a number -> the rows that are now the owner's.
+
+    Those over which as many workers have died as the number says are left alone."""
     update: str
     """Outcomes as a JSON document -> the row ids that took it: those that the same attempt still owns."""
     insert_results: str
@@ -46,6 +49,8 @@ class Statements:
     """Job ids as a JSON array -> the rows that are canceled now, as they were before otherwise."""
     page: str
     """After row id, earliest enqueue time, limit -> rows in the order of their ids."""
+    open_page: str
+    """After row id, limit -> what the sweeper wants of rows that are not final, in the order of their ids."""
 
 
 def _recordset(columns: str) -> str:
@@ -53,13 +58,14 @@ def _recordset(columns: str) -> str:
 
 
 _PG_OUTCOME = _recordset(
-    "id bigint, attempt int, status text, job_retries int, due_time timestamptz, worker text, success bool, "
-    "msg_id text, result text, start_time timestamptz, finish_time timestamptz, outcome text, error_class text, "
-    "error_message text, traceback text, keep_attempt bool"
+    "id bigint, attempt int, status text, job_retries int, due_time timestamptz, deliveries int, worker text, "
+    "success bool, msg_id text, result text, start_time timestamptz, finish_time timestamptz, outcome text, "
+    "error_class text, error_message text, traceback text, keep_attempt bool"
 )
 _PG_UPDATE = (
-    f"UPDATE {JOBS} AS j SET status = x.status, job_retries = x.job_retries, due_time = x.due_time, owner = NULL "
-    "FROM {source} WHERE j.id = x.id AND j.attempt = x.attempt AND j.status = 'in_progress' RETURNING j.id"
+    f"UPDATE {JOBS} AS j SET status = x.status, job_retries = x.job_retries, due_time = x.due_time, "
+    "deliveries = x.deliveries, owner = NULL FROM {source} "
+    "WHERE j.id = x.id AND j.attempt = x.attempt AND j.status = 'in_progress' RETURNING j.id"
 )
 _PG_RESULT_VALUES = (
     "x.worker, x.success, x.msg_id, x.result, x.start_time, x.finish_time, x.id, x.attempt, x.outcome, "
@@ -85,7 +91,7 @@ POSTGRESQL = Statements(
         f"UPDATE {JOBS} SET status = 'in_progress', owner = %s, start_time = %s::text::timestamptz, "
         "attempt = COALESCE(attempt, 0) + 1 "
         "WHERE job_id IN (SELECT json_array_elements_text(%s::json)) AND status IN ('queued', 'deferred') "
-        f"RETURNING {_COLUMNS}"
+        f"AND COALESCE(deliveries, 0) < %s::text::int RETURNING {_COLUMNS}"
     ),
     update=_PG_UPDATE.format(source=_PG_OUTCOME),
     insert_results=(
@@ -106,6 +112,9 @@ POSTGRESQL = Statements(
         f"SELECT {_COLUMNS} FROM {JOBS} WHERE id > %s::text::bigint AND enqueue_time >= %s::text::timestamptz "
         "ORDER BY id LIMIT %s::text::bigint"
     ),
+    open_page=(
+        f"SELECT {_OPEN_COLUMNS} FROM {JOBS} WHERE id > %s::text::bigint AND {OPEN} ORDER BY id LIMIT %s::text::bigint"
+    ),
 )
 
 
@@ -113,7 +122,7 @@ def _json(*names: str) -> str:
     return ", ".join(f"json_extract(value, '$.{name}')" for name in names)
 
 
-_SQLITE_UPDATED = "status", "job_retries", "due_time"
+_SQLITE_UPDATED = "status", "job_retries", "due_time", "deliveries"
 
 SQLITE = Statements(
     insert=(
@@ -128,11 +137,12 @@ SQLITE = Statements(
     claim=(
         f"UPDATE {JOBS} SET status = 'in_progress', owner = %s, start_time = %s, attempt = COALESCE(attempt, 0) + 1 "
         "WHERE job_id IN (SELECT value FROM json_each(%s)) AND status IN ('queued', 'deferred') "
-        f"RETURNING {_COLUMNS}"
+        f"AND COALESCE(deliveries, 0) < CAST(%s AS INT) RETURNING {_COLUMNS}"
     ),
     update=(
-        f"UPDATE {JOBS} SET status = x.status, job_retries = x.job_retries, due_time = x.due_time, owner = NULL "
-        f"FROM (SELECT {', '.join(f'{_json(name)} AS {name}' for name in ('id', 'attempt', *_SQLITE_UPDATED))} "
+        f"UPDATE {JOBS} SET status = x.status, job_retries = x.job_retries, due_time = x.due_time, "
+        "deliveries = x.deliveries, owner = NULL FROM (SELECT "
+        f"{', '.join(f'{_json(name)} AS {name}' for name in ('id', 'attempt', *_SQLITE_UPDATED))} "
         f"FROM json_each(%s)) AS x "
         f"WHERE {JOBS}.id = x.id AND {JOBS}.attempt = x.attempt AND {JOBS}.status = 'in_progress' RETURNING {JOBS}.id"
     ),
@@ -150,6 +160,7 @@ SQLITE = Statements(
         f"AND status IN ('queued', 'deferred', 'in_progress') RETURNING {_COLUMNS}"
     ),
     page=f"SELECT {_COLUMNS} FROM {JOBS} WHERE id > %s AND enqueue_time >= %s ORDER BY id LIMIT %s",
+    open_page=f"SELECT {_OPEN_COLUMNS} FROM {JOBS} WHERE id > %s AND {OPEN} ORDER BY id LIMIT %s",
 )
 
 STATEMENTS = {"postgresql": POSTGRESQL, "sqlite": SQLITE}

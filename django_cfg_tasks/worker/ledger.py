@@ -39,6 +39,7 @@ class Ledger:
         self._broker = broker
         self._group = group
         self._lines: list[Line] = []
+        self._held: set[str] = set()
         self._settlement = Settlement()
         self._changed = asyncio.Event()
         self._to_settle = asyncio.Event()
@@ -56,13 +57,20 @@ class Ledger:
     def add(self, line: Line) -> None:
         """Take an outcome in."""
         self._lines.append(line)
+        self._held.add(line.entry.job_id)
         self._unrecorded += 1
         self._idle.clear()
         self._changed.set()
 
-    def drop(self, entries: list[Entry], bells: list[Bell] | None = None) -> None:
-        """Acknowledge entries that have no outcome to record; ring anew for ``bells``."""
-        self._settle(Settlement(list(entries), list(bells or ())))
+    def holds(self, job_id: str) -> bool:
+        """Whether an outcome of this job waits to be recorded."""
+        return job_id in self._held
+
+    def drop(
+        self, entries: list[Entry], bells: list[Bell] | None = None, *, finished: list[str] | None = None
+    ) -> None:
+        """Acknowledge entries that have no outcome to record; ring anew for ``bells``, tell of ``finished`` jobs."""
+        self._settle(Settlement(list(entries), list(bells or ()), list(finished or ())))
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -86,6 +94,7 @@ class Ledger:
                 lines, self._lines = self._lines[:MOST_AT_ONCE], self._lines[MOST_AT_ONCE:]
                 await self._record(lines)
                 self._unrecorded -= len(lines)
+                self._held.difference_update(line.entry.job_id for line in lines)
                 self._note_idle()
 
     async def _record(self, lines: list[Line]) -> None:
@@ -170,8 +179,10 @@ class Ledger:
                 try:
                     await self._broker.settle(settlement, self._group)
                     break
-                except BrokerUnavailableError as error:
-                    logger.warning("%d acknowledgement(s) wait for Redis. %s", len(settlement.entries), error)
+                except Exception as error:
+                    # Also if it is no outage: outcomes must be recorded, whatever Redis has against being told.
+                    level = logging.WARNING if isinstance(error, BrokerUnavailableError) else logging.ERROR
+                    logger.log(level, "%d acknowledgement(s) wait for Redis. %s", len(settlement.entries), error)
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
             self._unsettled -= count

@@ -44,6 +44,8 @@ class Stop(enum.Enum):
 
     canceled = "canceled"
     shutdown = "shutdown"
+    superseded = "superseded"
+    """Another worker has taken the job over; what becomes of this run counts for nothing."""
 
 
 class Runner:
@@ -55,12 +57,17 @@ class Runner:
         self._worker_name = worker_name
         self._running: dict[str, asyncio.Task[Any]] = {}
         self._stopped: dict[str, Stop] = {}
+        self._limits: dict[str, float] = {}
         self._threads = JobThreads(config.max_jobs)
 
     @property
     def stuck(self) -> bool:
         """Whether a sync function runs on though its job is over."""
         return self._threads.stuck
+
+    def limit(self, job_id: str | None) -> float:
+        """Return how many seconds a running job may take; of one that is not known, the longest of those that run."""
+        return self._limits.get(job_id or "") or max(self._limits.values(), default=self._config.job_timeout)
 
     def stop(self, job_id: str, why: Stop) -> None:
         """Tell a running job to stop: CancelledError in async functions, an interrupt in sync ones."""
@@ -94,6 +101,7 @@ class Runner:
         finally:
             self._running.pop(record.job_id, None)
             self._stopped.pop(record.job_id, None)
+            self._limits.pop(record.job_id, None)
         record.status = JobStatus.success
         return self._attempt(record, AttemptOutcome.success)
 
@@ -139,6 +147,8 @@ class Runner:
 
     def _attempt(self, record: JobRecord, outcome: AttemptOutcome) -> Attempt:
         record.finish_time = dt.datetime.now(dt.UTC)
+        if outcome is not AttemptOutcome.released:
+            record.deliveries = 0  # it came to an end, so it is not what kills workers
         failed = outcome in (AttemptOutcome.failed, AttemptOutcome.retried)
         if not failed:
             record.error_class = record.error_message = record.traceback = None
@@ -176,6 +186,7 @@ class Runner:
         self, record: JobRecord, task: Task[..., Any], args: list[Any], kwargs: dict[str, Any]
     ) -> Any:
         limit = float(record.options.get("job_timeout") or task.options.job_timeout or self._config.job_timeout)
+        self._limits[record.job_id] = limit
         scope = asyncio.timeout(None if limit == float("inf") else limit)
         try:
             async with scope:

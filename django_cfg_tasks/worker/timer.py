@@ -23,6 +23,7 @@ from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.task import Cron, Task
 from django_cfg_tasks.worker.lease import Lease
 from django_cfg_tasks.worker.shutdown import wait_any
+from django_cfg_tasks.worker.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from django_cfg_tasks.worker.rearq_app import DjangoReArq
@@ -49,6 +50,7 @@ class Timer:
         self._next: dict[str, dt.datetime] = {}
         self._next_delayed: float | None = None
         self._wake = asyncio.Event()
+        self._ticked_at = time.monotonic()
 
     async def run(self) -> None:
         """Run until SIGTERM."""
@@ -57,16 +59,21 @@ class Timer:
                 return
             lease = Lease(self._config, self.name, self._describe)
             lease.start()
-            listener = asyncio.create_task(
-                self._broker.follow(keys.CHANNEL, self._hear, subscribed=self._wake.set),
-                name="django_cfg_tasks-timer-channel",
-            )
+            upkeep = Upkeep(self._client, self._ladder, lambda: self._leads)
+            side_tasks = [
+                asyncio.create_task(
+                    self._broker.follow(keys.CHANNEL, self._hear, subscribed=self._wake.set),
+                    name="django_cfg_tasks-timer-channel",
+                ),
+                asyncio.create_task(upkeep.run(), name="django_cfg_tasks-upkeep"),
+            ]
             logger.info("Timer %s started.", self.name)
             try:
                 await self._tick_on()
             finally:
-                listener.cancel()
-                await asyncio.gather(listener, return_exceptions=True)
+                for task in side_tasks:
+                    task.cancel()
+                await asyncio.gather(*side_tasks, return_exceptions=True)
                 await self._resign()
                 await asyncio.to_thread(lease.stop)
             logger.info("Timer %s ended.", self.name)
@@ -81,7 +88,7 @@ class Timer:
                     await self._start_once()
                     await self._fire()
                     await self._promote()
-                pause = 0.2
+                pause, self._ticked_at = 0.2, time.monotonic()
                 await wait_any(self._wake, self._ladder.stopping, timeout=self._sleep_seconds())
             except (BrokerUnavailableError, EnqueueError) as error:
                 logger.warning("The timer waits; trying again in %.1f s. %s", pause, error)
@@ -163,6 +170,7 @@ class Timer:
             "queues": [],
             "is_timer": True,
             "leads": self._leads,
+            "ticking": time.monotonic() - self._ticked_at < 3 * LONGEST_SLEEP,
             "group": self._config.group_name,
             "consumer": self.name.removeprefix(f"{self._config.group_name}-"),
             "host": socket.gethostname(),

@@ -1,7 +1,7 @@
 """The worker: fetch -> claim -> run -> record -> acknowledge.
 
-It reads no more than can start soon, and takes its way down the shutdown ladder without losing a job. What a
-job does is the runner's business, what becomes of its outcome the ledger's.
+It takes in no more than can start soon, and takes its way down the shutdown ladder without losing a job. How jobs
+come in is the intake's business, what a job does the runner's, what becomes of its outcome the ledger's.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ import platform
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from django_cfg_tasks.broker import Bell, BlockingReader, Entry, is_missing_group, keys
+from django_cfg_tasks.broker import is_missing_group, keys
 from django_cfg_tasks.exceptions import BrokerUnavailableError, InvalidOptionError, StoreUnavailableError
 from django_cfg_tasks.jobs import JobRecord, JobStatus
 from django_cfg_tasks.options import check_queue
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.signals import announce
 from django_cfg_tasks.store import Outcome
+from django_cfg_tasks.worker.intake import Delivery, Intake
 from django_cfg_tasks.worker.lease import Lease
 from django_cfg_tasks.worker.ledger import Ledger, Line
 from django_cfg_tasks.worker.runner import Runner, Stop
 from django_cfg_tasks.worker.shutdown import wait_any
+from django_cfg_tasks.worker.watch import LoopWatch
 
 if TYPE_CHECKING:
     from django_cfg_tasks.worker.rearq_app import DjangoReArq
@@ -41,14 +43,8 @@ DRAIN_SECONDS = 10.0
 PREFETCH_SECONDS = 0.2
 MOST_PREFETCHED = 500
 MOST_UNRECORDED = 5000
-
-
-@dataclass(slots=True)
-class Delivery:
-    """A job that this worker has claimed, and the entry to acknowledge when its outcome is recorded."""
-
-    entry: Entry
-    record: JobRecord
+LOOKS_AWAY_SECONDS = 10.0
+"""A worker that has room and has not looked for jobs for so long is not consuming."""
 
 
 class Worker:
@@ -72,32 +68,44 @@ class Worker:
         self._broker = rearq.client.broker
         self.queues = list(dict.fromkeys(queues or tasks.queues()))
         self.group = group_name or self._config.group_name
-        self.consumer = consumer_name or self._process.identity
+        # Never the name of a process that died: its entries are told from this one's by it.
+        self.consumer = f"{consumer_name}-{uuid4().hex[:6]}" if consumer_name else self._process.identity
         self.name = f"{self.group}-{self.consumer}"
+        self._log_name = f"{self.group}-{consumer_name}" if consumer_name else self.name
         self._ladder = self._process.ladder
         self._running: dict[str, asyncio.Task[None]] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._ready: deque[Delivery] = deque()
+        self._alone = False
         self._room = asyncio.Event()
+        self._lapsed = asyncio.Event()
+        self._looked_at = time.monotonic()
         self._rate = 0.0
         self._counted, self._counted_at = 0, time.monotonic()
         self.jobs_done = 0
 
     async def run(self) -> None:
         """Consume until SIGTERM; returns once every job is recorded, or back in the queue."""
-        async with self._process.joined(self.name) as up:
+        async with self._process.joined(self._log_name) as up:
             if not up:
                 return
             self._ledger = Ledger(self._client.store, self._broker, self.group)
             self._runner = Runner(self._config, self._broker, self.name)
             self._process.stuck = lambda: self._runner.stuck
-            self._reader = BlockingReader(self._config)
-            lease = Lease(self._config, self.name, self._describe)
-            lease.start()
+            self._intake = Intake(
+                self._client, self._ledger, self._ladder, self._holds,
+                queues=self.queues, group=self.group, consumer=self.consumer,
+            )  # fmt: skip
+            self._watch = LoopWatch(self._limit_of, grace=self._config.lease)
+            self._lease = Lease(
+                self._config, self.name, self._describe, watch=self._watch, lapsed=self._called_lapsed()
+            )
+            self._lease.start()
             side_tasks = [
                 self._side_task(self._ledger.run(), "ledger"),
                 self._side_task(self._broker.follow(keys.CHANNEL, self._hear), "channel"),
                 self._side_task(self._wake_at_stop(), "stop"),
+                self._side_task(self._reaffirm(), "reaffirm"),
             ]
             logger.info(
                 "Worker %s (process %d) consumes %s with %d slots.",
@@ -109,9 +117,9 @@ class Worker:
                 for task in side_tasks:
                     task.cancel()
                 await asyncio.gather(*side_tasks, return_exceptions=True)
-                await self._reader.close()
+                await self._intake.close()
                 self._runner.close()
-                await asyncio.to_thread(lease.stop)
+                await asyncio.to_thread(self._lease.stop)
             logger.info("Worker %s ended after %d job(s).", self.name, self.jobs_done)
 
     async def _consume_until_stopped(self) -> None:
@@ -124,111 +132,116 @@ class Worker:
             raise
         await self._finish()
 
-    # Fetching
+    # Taking jobs in
 
     async def _consume(self) -> None:
-        pause, groups_exist = 0.2, False
+        pause, joined = 0.2, False
         while not self._ladder.stopping.is_set():
             await self._wait_for_room()
             if self._ladder.stopping.is_set():
                 return
             try:
-                if not groups_exist:
-                    await self._broker.create_groups(self.queues, self.group)
-                    groups_exist = True
-                entries = await self._broker.fetch(self.queues, self.group, self.consumer, self._wanted())
-                if not entries:
-                    entries = await self._reader.wait(self.queues, self.group, self.consumer)
-                pause = 0.2
+                if not joined:
+                    await self._intake.join()
+                    joined = True
+                if self._intake.has_suspect:
+                    self._accept(await self._intake.take_suspect(), alone=True)
+                else:
+                    self._accept(await self._intake.take(self._wanted()))
+                self._looked_at, pause = time.monotonic(), 0.2
             except BrokerUnavailableError as error:
                 logger.warning("Not consuming; trying again in %.1f s. %s", pause, error)
                 await wait_any(self._ladder.stopping, timeout=pause)
-                pause, groups_exist = min(pause * 2, 5), False
-                continue
+                pause, joined = min(pause * 2, 5), False
             except Exception as error:
                 if not is_missing_group(error):
                     raise
                 logger.warning("The consumer group %s is gone (was Redis wiped?); making it again.", self.group)
-                groups_exist = False
-                continue
-            if entries:
-                await self._claim(entries)
+                joined = False
 
     async def _wait_for_room(self) -> None:
-        """Return when another job may be fetched: there is a slot for it, and its outcome could be recorded."""
+        """Return when another job may be taken in: there is room, its outcome could be recorded, the lease stands."""
         while not self._ladder.stopping.is_set():
             self._room.clear()
-            recordable = self._ledger.healthy and self._ledger.unrecorded < MOST_UNRECORDED
-            if recordable and self._wanted() > 0:
+            able = self._lease.held and self._recordable()
+            self._start_ready()  # what was held back for the lease's sake
+            if able and self._wanted() > 0:
                 return
-            # An unhealthy ledger tells nobody when it recovers.
-            await wait_any(self._room, self._ladder.stopping, timeout=None if recordable else 0.2)
+            # Neither the ledger nor the lease tells anybody when it recovers.
+            await wait_any(self._room, self._ladder.stopping, timeout=None if able else 0.2)
+
+    def _recordable(self) -> bool:
+        return self._ledger.healthy and self._ledger.unrecorded < MOST_UNRECORDED
 
     def _wanted(self) -> int:
         """How many more jobs to hold: free slots, and what the slots will have done in a moment."""
+        held = len(self._running) + len(self._ready)
+        if self._alone or self._intake.has_suspect:
+            return 0 if held else 1
         prefetch = min(int(self._rate * PREFETCH_SECONDS), MOST_PREFETCHED)
-        return self._config.max_jobs + prefetch - len(self._running) - len(self._ready)
+        return self._config.max_jobs + prefetch - held
 
-    async def _claim(self, entries: list[Entry]) -> None:
-        # A second ring for a job that this worker holds is answered when the job ends.
-        again = [entry for entry in entries if entry.job_id in self._deliveries]
-        if again:
-            self._ledger.drop(again)
-        first = {entry.job_id: entry for entry in entries if entry.job_id not in self._deliveries}
-        twins = [e for e in entries if e.job_id in first and first[e.job_id] is not e]
-        if twins:
-            self._ledger.drop(twins)
-        claimed = await self._claimed(first)
-        if claimed is None:
-            return
-        records = []
-        for job_id, entry in first.items():
-            record = claimed.get(job_id)
-            if record is None:
-                continue
-            record.queue = record.queue or entry.queue
-            records.append(record)
-            delivery = Delivery(entry, record)
-            self._deliveries[job_id] = delivery
-            self._ready.append(delivery)
-        unclaimed = [entry for job_id, entry in first.items() if job_id not in claimed]
-        if unclaimed:
-            logger.debug("%d entries are of jobs that ended, run elsewhere or are gone.", len(unclaimed))
-            self._ledger.drop(unclaimed)
-        if records:
-            announce(records)
+    def _accept(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> None:
+        if deliveries:
+            self._alone = alone
+            for delivery in deliveries:
+                self._deliveries[delivery.record.job_id] = delivery
+                self._ready.append(delivery)
+            announce([delivery.record for delivery in deliveries])
             self._start_ready()
 
-    async def _claimed(self, entries: dict[str, Entry]) -> dict[str, JobRecord] | None:
-        """Claim in SQL, for as long as it takes; None if told to stop meanwhile (the entries are rung anew)."""
-        claimed: dict[str, JobRecord] = {}
-        pause, tried = 0.2, False
-        while entries:
+    # A lease that had lapsed
+
+    def _called_lapsed(self) -> Callable[[], None]:
+        """Return what tells this loop, from the lease's thread, that the lease had lapsed."""
+        loop = asyncio.get_running_loop()
+
+        def lapsed() -> None:
+            loop.call_soon_threadsafe(self._lapsed.set)
+
+        return lapsed
+
+    async def _reaffirm(self) -> None:
+        """Whenever the lease had lapsed: let go of jobs that were taken over meanwhile, then go on with the rest."""
+        while True:
+            await self._lapsed.wait()
+            self._lapsed.clear()
+            # Who thought this worker dead a moment before it renewed its lease may still be at it.
+            await asyncio.sleep(min(1.0, self._config.lease / 8))
+            held = dict(self._deliveries)
             try:
-                claimed = await self._client.store.claim(list(entries), self.name)
-                if tried and len(claimed) < len(entries):
-                    # An earlier try may have got through though we heard of an outage.
-                    loaded = await self._client.store.load(entries.keys() - claimed.keys(), attempts=True)
-                    claimed |= {
-                        job_id: record
-                        for job_id, record in loaded.items()
-                        if record.owner == self.name and record.status is JobStatus.in_progress
-                    }
-                return claimed
+                current = await self._client.store.load(held)
             except StoreUnavailableError as error:
-                tried = True
-                logger.warning("%d job(s) wait to be claimed; trying again in %.1f s. %s", len(entries), pause, error)
-                if await wait_any(self._ladder.stopping, timeout=pause):
-                    bells = [Bell(entry.queue, entry.job_id) for entry in entries.values()]
-                    self._ledger.drop(list(entries.values()), bells)
-                    return None
-                pause = min(pause * 2, 5)
-        return claimed
+                logger.warning("Whose the jobs are can't be asked. %s", error)
+                self._lapsed.set()
+                continue
+            for job_id, delivery in held.items():
+                now = current.get(job_id)
+                if now is None or now.status.is_final:
+                    self._let_go(delivery)
+                    self._ledger.drop([delivery.entry])
+                elif (now.owner, now.attempt) != (self.name, delivery.record.attempt):
+                    logger.warning("Job %s was taken over by another worker; it is stopped here.", job_id)
+                    self._let_go(delivery)
+            self._lease.reaffirm()
+            self._start_ready()
+            self._room.set()
+
+    def _let_go(self, delivery: Delivery) -> None:
+        """Give up a job whose outcome is another's to tell."""
+        if self._deliveries.get(delivery.record.job_id) is not delivery:
+            return  # it has ended meanwhile; the attempt's number decides what its outcome counts
+        del self._deliveries[delivery.record.job_id]
+        if delivery in self._ready:
+            self._ready.remove(delivery)
+        self._runner.stop(delivery.record.job_id, Stop.superseded)
 
     # Running
 
     def _start_ready(self) -> None:
         while self._ready and len(self._running) < self._config.max_jobs and not self._ladder.stopping.is_set():
+            if not self._lease.held:
+                return  # it may be another's by now
             delivery = self._ready.popleft()
             job_id = delivery.record.job_id
             self._running[job_id] = asyncio.create_task(self._run_one(delivery), name=f"job {job_id}")
@@ -242,8 +255,10 @@ class Worker:
             raise
         finally:
             self._running.pop(record.job_id, None)
-        if self._deliveries.pop(record.job_id, None) is not None:
-            self._ledger.add(Line(delivery.entry, Outcome(record, attempt, self._msg_id(delivery))))
+            self._alone = self._alone and bool(self._ready)
+        if self._deliveries.get(record.job_id) is delivery:
+            del self._deliveries[record.job_id]
+            self._ledger.add(Line(delivery.entry, Outcome(record, attempt, delivery.msg_id)))
             self._count(record)
         self._start_ready()
         self._room.set()
@@ -277,20 +292,23 @@ class Worker:
                 self._ledger.drop([delivery.entry])
             self._runner.stop(delivery.record.job_id, Stop.canceled)
 
-    @staticmethod
-    def _msg_id(delivery: Delivery) -> str:
-        """ReArq wants a unique one per attempt; an entry can be delivered again, and two streams share ids."""
-        return f"{delivery.entry.msg_id}#{delivery.record.id}.{delivery.record.attempt}"
+    def _holds(self, job_id: str) -> bool:
+        return job_id in self._deliveries or self._ledger.holds(job_id)
+
+    def _limit_of(self, name: str | None) -> float:
+        """Return how long the job that runs under this asyncio task's name may take."""
+        return self._runner.limit(name.removeprefix("job ") if name else None)
 
     # Ending
 
     async def _wake_at_stop(self) -> None:
         await self._ladder.stopping.wait()
-        await self._reader.wake(self._broker)
+        await self._intake.wake()
 
     async def _finish(self) -> None:
         """The rest of the ladder: wait, cancel, put back, record, acknowledge."""
         self._release_ready()
+        self._intake.put_suspects_back()
         if self._running:
             logger.info("%d job(s) run; waiting up to %g s.", len(self._running), self._config.shutdown_timeout)
             await self._wait_for_running(self._config.shutdown_timeout)
@@ -338,7 +356,7 @@ class Worker:
         """Put a job back that has not ended: at the end of its queue, without an attempt or a retry used."""
         record = delivery.record.snapshot()
         record.status, record.due_time, record.start_time = JobStatus.queued, None, None
-        self._ledger.add(Line(delivery.entry, Outcome(record, None, self._msg_id(delivery))))
+        self._ledger.add(Line(delivery.entry, Outcome(record, None, delivery.msg_id)))
 
     # The process
 
@@ -354,9 +372,22 @@ class Worker:
         task.add_done_callback(died)
         return task
 
+    def _state(self) -> str:
+        """Say in a word what the worker is at. Asked from the lease's thread, as the loop may be blocked."""
+        if self._ladder.stopping.is_set():
+            return "stopping"
+        if self._watch.blocked_seconds:
+            return "blocked"
+        if not self._recordable():
+            return "waiting"
+        if self._wanted() <= 0:
+            return "busy"
+        return "consuming" if time.monotonic() - self._looked_at < LOOKS_AWAY_SECONDS else "waiting"
+
     def _describe(self) -> dict[str, Any]:
         from django_cfg_tasks import __version__
 
+        state = self._state()
         return {
             "queue": keys.stream(self.queues[0]),
             "queues": self.queues,
@@ -365,6 +396,8 @@ class Worker:
             "consumer": self.consumer,
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "state": state,
+            "consuming": state in ("consuming", "busy"),
             "running": len(self._running),
             "slots": self._config.max_jobs,
             "done": self.jobs_done,

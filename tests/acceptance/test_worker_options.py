@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_logs_group_and_consumer(make_project: Callable[..., TaskProject], redis
     worker = project.worker(
         "--group-name", "blue", "--consumer-name", "one", "--queue", "watched", "--queue", "default"
     )
-    worker.wait_for_log("Worker blue-one .* consumes watched, default with 10 slots")
+    worker.wait_for_log(r"Worker blue-one-\w{6} .* consumes watched, default with 10 slots")
     answer = project.json(
         "from shop.tasks import watched\njob = watched.enqueue(2)\nemit([job.job_id, job.wait(20).result])"
     )
@@ -61,7 +62,8 @@ def test_logs_group_and_consumer(make_project: Callable[..., TaskProject], redis
         (group,) = redis.xinfo_groups("rearq:queue:watched")
         assert group["name"] == "blue"
         (consumer,) = redis.xinfo_consumers("rearq:queue:watched", "blue")
-        assert consumer["name"] == "one"
+        # A name of its own each time it starts: what a dead one of that name left is not taken for this one's.
+        assert re.fullmatch(r"one-\w{6}", consumer["name"])
     worker.sigterm()
     assert worker.wait() == 0
     (file,) = (project.folder / "logs").iterdir()
