@@ -20,7 +20,7 @@ import redis.asyncio
 from redis import exceptions
 
 from django_cfg_tasks.broker import keys
-from django_cfg_tasks.broker.census import Census, CensusTaker
+from django_cfg_tasks.broker.census import PAGE, Census, CensusTaker
 from django_cfg_tasks.broker.connection import async_client, is_missing_group, is_outage
 from django_cfg_tasks.config import RearqConfig, mask_url
 from django_cfg_tasks.exceptions import BrokerUnavailableError
@@ -170,6 +170,21 @@ class Broker:
         )
         return _entries(flat)
 
+    async def own(self, queues: Sequence[str], group: str, consumer: str) -> list[Entry]:
+        """Return all entries that this consumer was given and has not acknowledged."""
+        found = []
+        for queue in queues:
+            after = "0"
+            while entries := await self._pending(queue, group, consumer, after):
+                found += [Entry(queue, msg_id, fields.get("job_id", "")) for msg_id, fields in entries if fields]
+                after = entries[-1][0]
+        return found
+
+    async def _pending(self, queue: str, group: str, consumer: str, after: str) -> list[tuple[str, dict[str, str]]]:
+        reply = await self._ask(self.client.xreadgroup(group, consumer, {keys.stream(queue): after}, count=500))
+        pairs = reply.items() if isinstance(reply, dict) else reply or []
+        return [entry for _, entries in pairs for entry in _flat(entries)]
+
     async def dead(self, names: Iterable[str]) -> set[str] | None:
         """Return which of these workers are dead; None while that can't be told (see ``heartbeat.lua``)."""
         asked = list(names)
@@ -218,7 +233,8 @@ class Broker:
 
     async def discard(self, queue: str, msg_ids: Sequence[str]) -> None:
         """Delete entries that no consumer will read again."""
-        await self._ask(self.client.xdel(keys.stream(queue), *msg_ids))
+        for start in range(0, len(msg_ids), PAGE):
+            await self._ask(self.client.xdel(keys.stream(queue), *msg_ids[start : start + PAGE]))
 
     async def exists(self, key: str) -> bool:
         """Tell whether ``key`` is there."""

@@ -25,6 +25,9 @@ class Census:
         self._buckets = [array("q") for _ in range(_BUCKETS)]
         self.left_over: dict[str, list[str]] = {}
         """Queue -> ids of entries that were delivered, and are pending with no consumer: their group forgot them."""
+        self.pending: dict[tuple[str, str], dict[str, str]] = {}
+        """(Queue, group) -> entry ids and job ids of what its consumers have not acknowledged; no job id where the
+        entry itself is gone."""
         self.queues: set[str] = set()
         """The queues that were looked at."""
 
@@ -80,9 +83,15 @@ class CensusTaker:
     async def _add_stream(self, census: Census, queue: str, groups: list[str]) -> None:
         stream = keys.stream(queue)
         flat = await self._ask(self._delivered(keys=[stream], args=groups))
-        readers = [(_position(last), set(pending)) for last, pending in zip(flat[::2], flat[1::2], strict=True)]
+        readers = []
+        for group, last, ids in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+            pending = census.pending[queue, group] = dict.fromkeys(ids, "")
+            readers.append((_position(last), pending))
         async for entry_id, fields in self._entries(stream):
             position = _position(entry_id)
+            for _, pending in readers:
+                if entry_id in pending:
+                    pending[entry_id] = fields.get("job_id", "")
             # Without a group nothing was delivered: a new one reads from the beginning.
             if not readers or any(position > last or entry_id in pending for last, pending in readers):
                 census.add(fields.get("job_id", ""))

@@ -3,7 +3,7 @@
 -- KEYS[1]  a stream, rearq:queue:<name>
 -- ARGV     the groups to look at
 --
--- Returns {group's last delivered id, {ids of its pending entries}, the next group's last delivered id, ...}.
+-- Returns {a group, its last delivered id, {ids of its pending entries}, the next group, ...}.
 local wanted, found = {}, {}
 for _, name in ipairs(ARGV) do wanted[name] = true end
 local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
@@ -18,6 +18,7 @@ for _, group in ipairs(groups) do
                 ids[#ids + 1] = pending[1]
             end
         end
+        found[#found + 1] = facts['name']
         found[#found + 1] = facts['last-delivered-id']
         found[#found + 1] = ids
     end

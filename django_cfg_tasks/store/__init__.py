@@ -29,6 +29,7 @@ from django_cfg_tasks.store.connection import (
 from django_cfg_tasks.store.statements import STATEMENTS
 
 __all__ = [
+    "OldJob",
     "OpenJob",
     "Outcome",
     "Store",
@@ -43,6 +44,7 @@ __all__ = [
 
 NO_LIMIT = 2**31 - 1
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_BEGINNING = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
 @dataclass(slots=True)
@@ -70,6 +72,16 @@ class OpenJob:
     enqueue_time: dt.datetime
     due_time: dt.datetime | None
     owner: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OldJob:
+    """What retention wants to know of a job: its row, where it is in time, whether it ended long enough ago."""
+
+    id: int
+    enqueued: str
+    """As the database wrote it."""
+    ended: bool
 
 
 class Store:
@@ -177,6 +189,10 @@ class Store:
         rows = await self._execute(self._sql.open_page, [str(after_id), str(limit)] if as_text else [after_id, limit])
         return [_open_job(row) for row in rows]
 
+    async def open_among(self, job_ids: Sequence[str]) -> set[str]:
+        """Return those of ``job_ids`` that are not final."""
+        return {row["job_id"] for row in await self._execute(self._sql.open_ids, [dumps(list(job_ids))])}
+
     async def _load_attempts(self, records: Sequence[JobRecord]) -> None:
         if not records:
             return
@@ -184,6 +200,41 @@ class Store:
         by_id = {record.id: record for record in records}
         for row in rows:
             _add_attempt(by_id[row["job_id"]], row)
+
+    async def old_page(self, cutoff: dt.datetime, *, after: OldJob | None, limit: int) -> list[OldJob]:
+        """Return up to ``limit`` jobs enqueued before ``cutoff`` and after ``after``, oldest first."""
+        moment = _moment(cutoff)
+        cursor = [after.enqueued, str(after.id)] if after is not None else [_moment(_BEGINNING), "0"]
+        rows = await self._execute(self._sql.old, [moment, moment, moment, *cursor, moment, str(limit)])
+        return [OldJob(row["id"], str(row["enqueue_time"]), bool(row["ended"])) for row in rows]
+
+    async def count_attempts(self, ids: Sequence[int]) -> int:
+        """Return how many attempts the jobs of these rows had."""
+        return int((await self._execute(self._sql.count_results, [dumps(list(ids))]))[0]["number"])
+
+    async def delete_attempts(self, ids: Sequence[int], limit: int) -> int:
+        """Delete up to ``limit`` attempts of the jobs of these rows; return how many."""
+        return len(await self._execute(self._sql.delete_results, [dumps(list(ids)), str(limit)]))
+
+    async def delete_jobs(self, ids: Sequence[int]) -> int:
+        """Delete those of these rows that are final and have no attempts left; return how many."""
+        return len(await self._execute(self._sql.delete_jobs, [dumps(list(ids))]))
+
+    async def kept(self, job_ids: Iterable[str], cutoff: dt.datetime) -> set[str]:
+        """Return those of ``job_ids`` whose jobs exist, and are not among those that ended before ``cutoff``."""
+        rows = await self._execute(self._sql.kept, [dumps(list(job_ids)), *[_moment(cutoff)] * 4])
+        return {row["job_id"] for row in rows}
+
+    async def answers(self) -> bool:
+        """Ask the database for both tables with all of their columns; False if it lacks some. It only reads."""
+        try:
+            for sql in (self._sql.select, self._sql.results):
+                await self.connection.execute(sql, [dumps([])])
+        except Exception as error:
+            if is_missing_table(error):
+                return False
+            raise
+        return True
 
 
 def insert_through_django(records: Sequence[JobRecord], alias: str) -> set[str]:
@@ -349,8 +400,12 @@ def _parsed_result(text: str | None) -> Any:
 
 
 def _written(moment: dt.datetime | None) -> str | None:
+    return _moment(moment) if moment is not None else None
+
+
+def _moment(moment: dt.datetime) -> str:
     """Write a time so that text order is time order, as Tortoise writes it in SQLite."""
-    return moment.astimezone(dt.UTC).isoformat(sep=" ") if moment is not None else None
+    return moment.astimezone(dt.UTC).isoformat(sep=" ")
 
 
 def _read(value: Any) -> dt.datetime | None:

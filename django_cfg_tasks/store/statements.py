@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django_cfg_tasks.jobs import FINAL
 from django_cfg_tasks.store.schema import JOBS, OPEN, RESULTS
 
 _COLUMNS = (
@@ -51,6 +52,32 @@ class Statements:
     """After row id, earliest enqueue time, limit -> rows in the order of their ids."""
     open_page: str
     """After row id, limit -> what the sweeper wants of rows that are not final, in the order of their ids."""
+    open_ids: str
+    """Job ids as a JSON array -> those of them that are not final."""
+    old: str
+    """Three times a moment, then after enqueue time and row id, the moment again, limit -> rows enqueued before the
+    moment, in that order, and whether their jobs had ended by then."""
+    count_results: str
+    """Row ids as a JSON array -> the number of their attempts."""
+    delete_results: str
+    """Row ids as a JSON array, limit -> a row for each attempt that was deleted."""
+    delete_jobs: str
+    """Row ids as a JSON array -> a row for each job that was deleted: final ones without attempts."""
+    kept: str
+    """Job ids as a JSON array, four times a moment -> those whose jobs exist, and had not ended by then."""
+
+
+_FINAL = f"j.status IN ({', '.join(repr(status.value) for status in sorted(FINAL))})"
+
+
+def _ended(moment: str) -> str:
+    """Say that job ``j`` ended before a moment, which is asked for three times, as far as its row and attempts tell.
+
+    An aggregate, as "NOT EXISTS" would make PostgreSQL read the attempts of all jobs at once.
+    """
+    last_finish = f"(SELECT max(r.finish_time) FROM {RESULTS} AS r WHERE r.job_id = j.id)"
+    times = ("j.start_time", "j.due_time", last_finish)
+    return " AND ".join([_FINAL, *(f"COALESCE({time} < {moment}, true)" for time in times)])
 
 
 def _recordset(columns: str) -> str:
@@ -62,6 +89,9 @@ _PG_OUTCOME = _recordset(
     "success bool, msg_id text, result text, start_time timestamptz, finish_time timestamptz, outcome text, "
     "error_class text, error_message text, traceback text, keep_attempt bool"
 )
+_PG_MOMENT, _PG_NUMBER = "%s::text::timestamptz", "%s::text::bigint"
+# As an array, so that the plan follows the index even where the statistics are missing or old.
+_PG_IDS = "ANY(ARRAY(SELECT json_array_elements_text(%s::json)::bigint))"
 _PG_UPDATE = (
     f"UPDATE {JOBS} AS j SET status = x.status, job_retries = x.job_retries, due_time = x.due_time, "
     "deliveries = x.deliveries, owner = NULL FROM {source} "
@@ -115,6 +145,25 @@ POSTGRESQL = Statements(
     open_page=(
         f"SELECT {_OPEN_COLUMNS} FROM {JOBS} WHERE id > %s::text::bigint AND {OPEN} ORDER BY id LIMIT %s::text::bigint"
     ),
+    open_ids=f"SELECT job_id FROM {JOBS} WHERE job_id IN (SELECT json_array_elements_text(%s::json)) AND {OPEN}",
+    old=(
+        f"SELECT j.id, j.enqueue_time, {_ended(_PG_MOMENT)} AS ended FROM {JOBS} AS j "
+        f"WHERE (j.enqueue_time, j.id) > ({_PG_MOMENT}, {_PG_NUMBER}) AND j.enqueue_time < {_PG_MOMENT} "
+        f"ORDER BY j.enqueue_time, j.id LIMIT {_PG_NUMBER}"
+    ),
+    count_results=f"SELECT count(*) AS number FROM {RESULTS} WHERE job_id = {_PG_IDS}",
+    delete_results=(
+        f"DELETE FROM {RESULTS} WHERE id = ANY(ARRAY(SELECT id FROM {RESULTS} WHERE job_id = {_PG_IDS} "
+        f"LIMIT {_PG_NUMBER})) RETURNING id"
+    ),
+    delete_jobs=(
+        f"DELETE FROM {JOBS} AS j WHERE j.id = {_PG_IDS} AND {_FINAL} "
+        f"AND NOT EXISTS (SELECT 1 FROM {RESULTS} AS r WHERE r.job_id = j.id) RETURNING j.id"
+    ),
+    kept=(
+        f"SELECT j.job_id FROM {JOBS} AS j WHERE j.job_id IN (SELECT json_array_elements_text(%s::json)) "
+        f"AND NOT (j.enqueue_time < {_PG_MOMENT} AND {_ended(_PG_MOMENT)})"
+    ),
 )
 
 
@@ -122,6 +171,7 @@ def _json(*names: str) -> str:
     return ", ".join(f"json_extract(value, '$.{name}')" for name in names)
 
 
+_SQLITE_NUMBER, _SQLITE_IDS = "CAST(%s AS INT)", "IN (SELECT value FROM json_each(%s))"
 _SQLITE_UPDATED = "status", "job_retries", "due_time", "deliveries"
 
 SQLITE = Statements(
@@ -161,6 +211,25 @@ SQLITE = Statements(
     ),
     page=f"SELECT {_COLUMNS} FROM {JOBS} WHERE id > %s AND enqueue_time >= %s ORDER BY id LIMIT %s",
     open_page=f"SELECT {_OPEN_COLUMNS} FROM {JOBS} WHERE id > %s AND {OPEN} ORDER BY id LIMIT %s",
+    open_ids=f"SELECT job_id FROM {JOBS} WHERE job_id IN (SELECT value FROM json_each(%s)) AND {OPEN}",
+    old=(
+        f"SELECT j.id, j.enqueue_time, {_ended('%s')} AS ended FROM {JOBS} AS j "
+        f"WHERE (j.enqueue_time, j.id) > (%s, {_SQLITE_NUMBER}) AND j.enqueue_time < %s "
+        f"ORDER BY j.enqueue_time, j.id LIMIT {_SQLITE_NUMBER}"
+    ),
+    count_results=f"SELECT count(*) AS number FROM {RESULTS} WHERE job_id {_SQLITE_IDS}",
+    delete_results=(
+        f"DELETE FROM {RESULTS} WHERE id IN (SELECT id FROM {RESULTS} WHERE job_id {_SQLITE_IDS} "
+        f"LIMIT {_SQLITE_NUMBER}) RETURNING id"
+    ),
+    delete_jobs=(
+        f"DELETE FROM {JOBS} AS j WHERE j.id {_SQLITE_IDS} AND {_FINAL} "
+        f"AND NOT EXISTS (SELECT 1 FROM {RESULTS} AS r WHERE r.job_id = j.id) RETURNING id"
+    ),
+    kept=(
+        f"SELECT j.job_id FROM {JOBS} AS j WHERE j.job_id {_SQLITE_IDS} "
+        f"AND NOT (j.enqueue_time < %s AND {_ended('%s')})"
+    ),
 )
 
 STATEMENTS = {"postgresql": POSTGRESQL, "sqlite": SQLITE}

@@ -83,9 +83,15 @@ class Intake:
         """Whether a job waits here that must run with nothing beside it."""
         return bool(self._suspects)
 
-    async def join(self) -> None:
-        """Make the consumer group on all queues."""
+    async def join(self) -> list[Delivery]:
+        """Make the consumer group on all queues, and return jobs that were given to this worker unheard.
+
+        Where a connection breaks, what Redis sent may not have come through; it counts as given all the same.
+        """
         await self._broker.create_groups(self._queues, self._group)
+        given = await self._broker.own(self._queues, self._group, self._consumer)
+        unheard = {entry.job_id: entry for entry in given if not self._has(entry)}
+        return await self._claimed(unheard) if unheard else []
 
     async def take(self, count: int) -> list[Delivery]:
         """Return up to ``count`` jobs that are this worker's to run now; wait a moment where there is none.
@@ -95,7 +101,8 @@ class Intake:
         entries: list[Entry] = []
         if time.monotonic() >= self._take_over_at:
             entries = await self._broker.take_over(self._queues, self._group, self._consumer, count)
-            self._take_over_at = time.monotonic() + self._pace
+            if len(entries) < count:  # else there may be more
+                self._take_over_at = time.monotonic() + self._pace
         if not entries:
             entries = await self._broker.fetch(self._queues, self._group, self._consumer, count)
         if not entries:
@@ -120,6 +127,9 @@ class Intake:
     async def close(self) -> None:
         """Close the connection that waits."""
         await self._reader.close()
+
+    def _has(self, entry: Entry) -> bool:
+        return self._holds(entry.job_id) or entry in self._suspects
 
     def _first_rings(self, entries: Sequence[Entry]) -> dict[str, Entry]:
         """Leave out second rings: the job is here already, and is answered for when it ends."""

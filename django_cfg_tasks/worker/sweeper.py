@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Sequence
 
-from django_cfg_tasks.broker import Bell, Broker, Census, keys
+from django_cfg_tasks.broker import Bell, Broker, Census, Entry, Settlement, keys
 from django_cfg_tasks.client import ReArqClient
 from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.registry import tasks
@@ -52,9 +52,7 @@ class Sweeper:
         groups = {self._config.group_name, *(str(peer.line.get("group")) for peer in peers if peer.alive)}
         queues = {*tasks.queues(), *(queue for peer in peers for queue in peer.line.get("queues", ()))}
         census = await self._broker.take_census(queues, groups)
-        for queue, msg_ids in census.left_over.items():
-            logger.info("%d entries of queue %s were delivered and forgotten.", len(msg_ids), queue)
-            await self._broker.discard(queue, msg_ids)
+        await self._tidy(census)
         rung, doubtful, after = 0, 0.0, 0
         while page := await self._store.open_page(after_id=after, limit=PAGE):
             after = page[-1].id
@@ -82,6 +80,20 @@ class Sweeper:
         ours = [peer.name for peer in await self._broker.workers() if not peer.alive and "pid" in peer.line]
         dead = sorted(await self._broker.dead(ours) or ()) if ours else []
         return dead if await self._broker.forget_workers(dead) else []
+
+    async def _tidy(self, census: Census) -> None:
+        """Delete entries that lead to nothing: a Redis that restarts may have forgotten acknowledgements."""
+        for queue, msg_ids in census.left_over.items():
+            logger.info("%d entries of queue %s were delivered and forgotten.", len(msg_ids), queue)
+            await self._broker.discard(queue, msg_ids)
+        for (queue, group), pending in census.pending.items():
+            ids = list(pending)
+            for start in range(0, len(ids), PAGE):
+                page = ids[start : start + PAGE]
+                still_open = await self._store.open_among([pending[msg_id] for msg_id in page])
+                ended = [Entry(queue, msg_id, "") for msg_id in page if pending[msg_id] not in still_open]
+                if ended:
+                    await self._broker.settle(Settlement(entries=ended), group)
 
     async def _still_missing(self, jobs: list[OpenJob], census: Census, groups: set[str]) -> list[OpenJob]:
         """Look at queues that nobody had named before SQL was read."""

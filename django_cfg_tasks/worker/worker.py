@@ -142,7 +142,7 @@ class Worker:
                 return
             try:
                 if not joined:
-                    await self._intake.join()
+                    self._accept(await self._intake.join())
                     joined = True
                 if self._intake.has_suspect:
                     self._accept(await self._intake.take_suspect(), alone=True)
