@@ -12,7 +12,7 @@ from typing import Any
 
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.recorder.statement import upsert
-from django_cfg_tasks.recorder.writer import Recorder
+from django_cfg_tasks.recorder.writer import Dropped, Recorder
 
 recorder = Recorder(upsert)
 """This process's recorder; its thread starts with the first record."""
@@ -23,4 +23,4 @@ def on_jobs_changed(*, records: Sequence[JobRecord], **_: Any) -> None:
     recorder.receive(records)
 
 
-__all__ = ["Recorder", "on_jobs_changed", "recorder", "upsert"]
+__all__ = ["Dropped", "Recorder", "on_jobs_changed", "recorder", "upsert"]

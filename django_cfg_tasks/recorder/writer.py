@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import datetime as dt
 import logging
 import os
 import threading
@@ -24,7 +25,7 @@ from django_cfg_tasks.recorder.merge import merge
 logger = logging.getLogger("django_cfg_tasks.recorder")
 
 CAPACITY = 10_000
-"""Jobs that may wait to be written; beyond that the oldest are dropped (tasks_sync brings them back)."""
+"""Jobs that may wait to be written; beyond that the oldest are dropped, and `take_dropped` tells of them."""
 BATCH = 500
 LINGER = 0.02
 """Seconds between two writes in which records may gather. A lone record never waits for it."""
@@ -45,6 +46,15 @@ class _Entry:
     ticket: int
     record: JobRecord
     strikes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Changes of jobs that a full buffer had no room for."""
+
+    count: int
+    since: dt.datetime
+    """When the first of those jobs was enqueued."""
 
 
 class Recorder:
@@ -76,6 +86,7 @@ class Recorder:
         self._pending: dict[str, _Entry] = {}
         self._writing: dict[str, _Entry] = {}
         self._ticket = 0
+        self._dropped: Dropped | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._failures = 0
@@ -127,7 +138,7 @@ class Recorder:
         if thread is not None:
             thread.join(None if deadline is None else max(0.05, deadline - time.monotonic()))
         if not flushed:
-            logger.warning("The recorder stops with %d jobs unwritten; tasks_sync brings them back", self.pending)
+            logger.warning("The recorder stops with %d jobs unwritten; they are read back later", self.pending)
         return flushed
 
     @property
@@ -135,6 +146,22 @@ class Recorder:
         """How many jobs have something to be written."""
         with self._condition:
             return len(self._pending.keys() | self._writing.keys())
+
+    @property
+    def has_dropped(self) -> bool:
+        """Whether something was dropped that `take_dropped` has not told of."""
+        return self._dropped is not None
+
+    def take_dropped(self) -> Dropped | None:
+        """Return what was dropped since this was last asked, once it can be brought back.
+
+        That is when writing succeeds again and half of the buffer is free: until then the answer is None.
+        """
+        with self._condition:
+            if self._failures or 2 * len(self._pending) > self._capacity:
+                return None
+            dropped, self._dropped = self._dropped, None
+            return dropped
 
     # -- the buffer; all of it under the lock
 
@@ -151,12 +178,13 @@ class Recorder:
         excess = len(self._pending) - self._capacity
         if excess <= 0:
             return
-        for job_id in list(self._pending)[:excess]:
-            del self._pending[job_id]
+        gone = [self._pending.pop(job_id).record.enqueue_time for job_id in list(self._pending)[:excess]]
+        known = self._dropped
+        self._dropped = Dropped(len(gone) + (known.count if known else 0), min([*gone, known.since] if known else gone))
         self._log(
             logging.WARNING,
             "full",
-            "More than %d jobs wait for TaskLog, so the oldest are dropped; tasks_sync brings them back",
+            "More than %d jobs wait for TaskLog, so the oldest are dropped; they are read back later",
             self._capacity,
         )
 

@@ -14,6 +14,7 @@ from django_cfg_tasks.client import ReArqClient
 from django_cfg_tasks.exceptions import BrokerUnavailableError, StoreUnavailableError
 from django_cfg_tasks.recorder import recorder
 from django_cfg_tasks.worker import logs
+from django_cfg_tasks.worker.history import History
 from django_cfg_tasks.worker.shutdown import ShutdownLadder, wait_any
 
 logger = logging.getLogger("django_cfg_tasks.worker")
@@ -27,6 +28,7 @@ class Process:
     def __init__(self, client: ReArqClient) -> None:
         self.client = client
         self.ladder = ShutdownLadder()
+        self.history = History()
         self.identity = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
         """Unique per process, also where process ids and host names repeat, as they do in containers."""
         self.on_shutdown: Callable[[], Awaitable[None]] | None = None
@@ -46,6 +48,8 @@ class Process:
             async with self._up:
                 if not self._is_up:
                     self._is_up = await self._reach_stores()
+                    if self._is_up:
+                        self.history.start()
             yield self._is_up
         finally:
             self._members -= 1
@@ -72,8 +76,15 @@ class Process:
         try:
             if self.on_shutdown is not None:
                 await self.on_shutdown()
-            if not await asyncio.to_thread(recorder.flush, FLUSH_SECONDS):
-                logger.warning("The history is not complete; `python manage.py tasks_sync` completes it.")
+            flushed, _ = await asyncio.gather(
+                asyncio.to_thread(recorder.flush, FLUSH_SECONDS),
+                asyncio.to_thread(self.history.stop, FLUSH_SECONDS),
+            )
+            if not flushed or self.history.is_behind:
+                logger.warning(
+                    "The history of this process's last jobs is not complete; the timer that leads completes it "
+                    "within some minutes, `python manage.py tasks_sync` at once."
+                )
             await self.client.aclose()
         finally:
             self.ladder.restore()

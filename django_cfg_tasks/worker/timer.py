@@ -59,7 +59,7 @@ class Timer:
                 return
             lease = Lease(self._config, self.name, self._describe)
             lease.start()
-            upkeep = Upkeep(self._client, self._ladder, lambda: self._leads)
+            upkeep = Upkeep(self._process, lambda: self._leads)
             side_tasks = [
                 asyncio.create_task(
                     self._broker.follow(keys.CHANNEL, self._hear, subscribed=self._wake.set),

@@ -10,9 +10,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from django_cfg_tasks.client import ReArqClient
 from django_cfg_tasks.exceptions import BrokerUnavailableError, StoreUnavailableError
-from django_cfg_tasks.worker.shutdown import ShutdownLadder, wait_any
+from django_cfg_tasks.retention import purge_old
+from django_cfg_tasks.worker.process import Process
+from django_cfg_tasks.worker.shutdown import wait_any
 from django_cfg_tasks.worker.sweeper import Sweeper
 
 logger = logging.getLogger("django_cfg_tasks.timer")
@@ -21,21 +22,23 @@ LOOK_SECONDS = 1.0
 PURGE_SECONDS = 3600.0
 HISTORY_SECONDS = 600.0
 AFTER_DEATH_SECONDS = 35.0
-"""The history that a dead worker left unwritten shows as rows that have not changed for a while."""
+"""What a dead worker left unwritten shows as rows of the history that have not changed for a while."""
 
 
 class Upkeep:
     """Side tasks of one timer. ``leads`` tells whether it leads; one that does not does nothing."""
 
-    def __init__(self, client: ReArqClient, ladder: ShutdownLadder, leads: Callable[[], bool]) -> None:
-        self._client = client
-        self._ladder = ladder
+    def __init__(self, process: Process, leads: Callable[[], bool]) -> None:
+        self._client = process.client
+        self._history = process.history
+        self._ladder = process.ladder
         self._leads = leads
-        self._sweeper = Sweeper(client)
+        self._sweeper = Sweeper(process.client)
         self._swept_once = False
         self._bury_at = 0.0
         self._purge_at = 0.0
         self._history_at = 0.0
+        self._mended_once = False
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -43,6 +46,8 @@ class Upkeep:
             for name, work in (
                 ("sweep", self._sweep),
                 ("bury", self._bury),
+                ("purge", self._purge),
+                ("history", self._mend_history),
             ):
                 group.create_task(self._again_and_again(work), name=f"django_cfg_tasks-{name}")
 
@@ -75,3 +80,15 @@ class Upkeep:
         if dead:
             logger.warning("Dead, and off the list: %s.", ", ".join(dead))
             self._history_at = min(self._history_at, time.monotonic() + AFTER_DEATH_SECONDS)
+
+    async def _purge(self) -> None:
+        if time.monotonic() >= self._purge_at:
+            await purge_old(self._client)
+            self._purge_at = time.monotonic() + PURGE_SECONDS
+
+    async def _mend_history(self) -> None:
+        if time.monotonic() >= self._history_at:
+            # Soon again at first: who led before may have died with a death in mind.
+            self._history_at = time.monotonic() + (HISTORY_SECONDS if self._mended_once else AFTER_DEATH_SECONDS)
+            self._mended_once = True
+            self._history.catch_up_soon()

@@ -20,7 +20,7 @@ import pytest
 from django_cfg_tasks import registry, task
 from django_cfg_tasks.jobs import AttemptOutcome, JobRecord, JobStatus
 from django_cfg_tasks.masking import MASK
-from django_cfg_tasks.recorder import Recorder, rows, writer
+from django_cfg_tasks.recorder import Dropped, Recorder, rows, writer
 from django_cfg_tasks.recorder.merge import latest, merge
 from tests.records import NOON, failure, queued, running, succeeded
 from tests.waiting import wait_until
@@ -210,6 +210,40 @@ class TestFailure:
         assert recorder.flush(5)
         assert [job_id for job_id, _ in store.written] == ["first", *(f"job-{number}" for number in range(150, 250))]
         assert caplog.text.count("the oldest are dropped") == 1
+
+    def test_what_was_dropped_is_told_once_it_can_be_brought_back(
+        self, make_recorder: Callable[..., Recorder], store: Store
+    ) -> None:
+        recorder = make_recorder(capacity=100)
+        assert recorder.take_dropped() is None
+        store.gate.clear()
+        recorder.receive([queued("first")])
+        wait_until(lambda: not recorder._pending, "the first write is under way")
+        oldest = NOON - dt.timedelta(hours=1)
+        recorder.receive([queued(f"job-{number}") for number in range(150)])
+        recorder.receive([queued(f"late-{number}", enqueue_time=oldest) for number in range(100)])
+        recorder.receive([queued("one-more")])
+        assert recorder.has_dropped
+        assert recorder.take_dropped() is None, "the buffer is full"
+        store.gate.set()
+        assert recorder.flush(5)
+        assert recorder.take_dropped() == Dropped(151, oldest)
+        assert recorder.take_dropped() is None
+        assert not recorder.has_dropped
+
+    @pytest.mark.usefixtures("fast_retries")
+    def test_what_was_dropped_is_not_told_while_writing_fails(
+        self, make_recorder: Callable[..., Recorder], store: Store
+    ) -> None:
+        recorder = make_recorder(capacity=4)
+        store.refused = {"bad"}
+        recorder.receive([queued(job_id) for job_id in ("dropped", "bad", "a", "b", "c")])
+        wait_until(lambda: len(store.written) == 3, "all but one are written")
+        assert recorder.pending == 1
+        assert recorder.take_dropped() is None
+        store.refused = set()
+        assert recorder.flush(5)
+        assert recorder.take_dropped() == Dropped(1, NOON)
 
     def test_flush_tells_when_it_gave_up(self, recorder: Recorder, store: Store) -> None:
         assert recorder.flush(0)
