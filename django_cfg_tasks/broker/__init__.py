@@ -12,7 +12,6 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, NoReturn, TypeVar
 
@@ -21,53 +20,19 @@ from redis import exceptions
 
 from django_cfg_tasks.broker import keys
 from django_cfg_tasks.broker.census import PAGE, Census, CensusTaker
-from django_cfg_tasks.broker.connection import async_client, is_missing_group, is_outage
-from django_cfg_tasks.config import RearqConfig, mask_url
+from django_cfg_tasks.broker.connection import async_client, close_client, is_missing_group, is_outage, unavailable
+from django_cfg_tasks.broker.messages import Bell, Entry, Peer, Settlement, entries_of
+from django_cfg_tasks.broker.reader import BlockingReader
+from django_cfg_tasks.config import RearqConfig
 from django_cfg_tasks.exceptions import BrokerUnavailableError
 
-__all__ = ["Bell", "Broker", "Census", "Entry", "Peer", "Settlement", "is_missing_group"]
+__all__ = ["Bell", "BlockingReader", "Broker", "Census", "Entry", "Peer", "Settlement", "is_missing_group"]
 
 logger = logging.getLogger("django_cfg_tasks.broker")
 
 T = TypeVar("T")
 
 LISTEN_SECONDS = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One delivery: a stream entry that this consumer was given."""
-
-    queue: str
-    msg_id: str
-    job_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bell:
-    """What to ring: a job that is due now, or (``due_ms``) at a moment, in ms since the epoch."""
-
-    queue: str
-    job_id: str
-    due_ms: int | None = None
-
-
-@dataclass(slots=True)
-class Settlement:
-    """What Redis is told after outcomes were recorded, all of it in one transaction."""
-
-    entries: list[Entry] = field(default_factory=list)
-    bells: list[Bell] = field(default_factory=list)
-    finished: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """A worker or timer process: its name, whether its lease stands, and what it says of itself."""
-
-    name: str
-    alive: bool
-    line: dict[str, Any]
 
 
 class Broker:
@@ -172,18 +137,18 @@ class Broker:
 
     async def own(self, queues: Sequence[str], group: str, consumer: str) -> list[Entry]:
         """Return all entries that this consumer was given and has not acknowledged."""
-        found = []
+        found: list[Entry] = []
         for queue in queues:
             after = "0"
-            while entries := await self._pending(queue, group, consumer, after):
-                found += [Entry(queue, msg_id, fields.get("job_id", "")) for msg_id, fields in entries if fields]
-                after = entries[-1][0]
+            while page := await self._given(queue, group, consumer, after):
+                found += page
+                after = page[-1].msg_id
         return found
 
-    async def _pending(self, queue: str, group: str, consumer: str, after: str) -> list[tuple[str, dict[str, str]]]:
-        reply = await self._ask(self.client.xreadgroup(group, consumer, {keys.stream(queue): after}, count=500))
-        pairs = reply.items() if isinstance(reply, dict) else reply or []
-        return [entry for _, entries in pairs for entry in _flat(entries)]
+    async def _given(self, queue: str, group: str, consumer: str, after: str) -> list[Entry]:
+        return entries_of(
+            await self._ask(self.client.xreadgroup(group, consumer, {keys.stream(queue): after}, count=500))
+        )
 
     async def dead(self, names: Iterable[str]) -> set[str] | None:
         """Return which of these workers are dead; None while that can't be told (see ``heartbeat.lua``)."""
@@ -333,86 +298,6 @@ class Broker:
             if is_outage(error):
                 raise unavailable(self._config, error) from error
             raise
-
-
-class BlockingReader:
-    """Waits for new entries on a connection of its own, and can be woken from outside."""
-
-    def __init__(self, config: RearqConfig, block: float = 2.0) -> None:
-        self._config = config
-        self._block = block
-        self._client: redis.asyncio.Redis | None = None
-        self._client_id: int | None = None
-        self._waiting = False
-
-    async def wait(self, queues: Sequence[str], group: str, consumer: str) -> list[Entry]:
-        """Return the next entry, or at most one of each queue; an empty list after a while or when woken."""
-        try:
-            if self._client is None:
-                self._client = async_client(self._config, answer=self._block + 5, most=1)
-                self._client_id = await self._client.client_id()
-            self._waiting = True
-            reply = await self._client.xreadgroup(
-                group,
-                consumer,
-                {keys.stream(queue): ">" for queue in queues},
-                count=1,
-                block=round(self._block * 1000),
-            )
-        except (exceptions.RedisError, OSError, TimeoutError) as error:
-            await self.close()
-            if is_outage(error):
-                raise unavailable(self._config, error) from error
-            raise
-        except asyncio.CancelledError:
-            await self.close()
-            raise
-        finally:
-            self._waiting = False
-        pairs = reply.items() if isinstance(reply, dict) else reply or []
-        return [
-            Entry(keys.queue_of(stream), msg_id, fields.get("job_id", ""))
-            for stream, entries in pairs
-            for msg_id, fields in _flat(entries)
-        ]
-
-    async def wake(self, broker: Broker) -> None:
-        """End a wait now, so that nothing that Redis hands out in that moment is lost."""
-        if self._waiting and self._client_id is not None:
-            try:
-                await broker.client.execute_command("CLIENT", "UNBLOCK", self._client_id)
-            except (exceptions.RedisError, OSError, TimeoutError):
-                logger.debug("The waiting read could not be woken; it ends by itself.", exc_info=True)
-
-    async def close(self) -> None:
-        """Close the connection."""
-        client, self._client, self._client_id = self._client, None, None
-        if client is not None:
-            await close_client(client)
-
-
-def unavailable(config: RearqConfig, error: BaseException) -> BrokerUnavailableError:
-    """Say that Redis is out of reach, and where it was looked for, without its password."""
-    where = ", ".join(config.sentinels) or mask_url(config.redis_url)
-    return BrokerUnavailableError(f"Redis ({where}) can't be used now: {type(error).__name__}: {error}")
-
-
-async def close_client(client: Any) -> None:
-    """Close a client of any redis-py: ``aclose`` came with 5.0."""
-    close = getattr(client, "aclose", None) or client.close
-    await close()
-    pool = getattr(client, "connection_pool", None)
-    if pool is not None and not hasattr(client, "subscribe"):
-        await pool.disconnect()
-
-
-def _flat(entries: Any) -> Any:
-    """Some protocol versions nest the entries of a stream once more."""
-    return (
-        entries[0]
-        if entries and isinstance(entries[0], list) and entries[0] and isinstance(entries[0][0], tuple)
-        else entries
-    )
 
 
 def _entries(flat: Sequence[str]) -> list[Entry]:

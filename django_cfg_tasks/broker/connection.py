@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import redis
@@ -11,34 +12,52 @@ from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.sentinel import Sentinel
 
 from django_cfg_tasks import embedded
-from django_cfg_tasks.config import RearqConfig
+from django_cfg_tasks.config import RearqConfig, mask_url
+from django_cfg_tasks.exceptions import BrokerUnavailableError
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 10.0
 
-_OUTAGE_PREFIXES = (
-    "LOADING",
-    "READONLY",
-    "MISCONF",
-    "OOM",
-    "MASTERDOWN",
-    "NOREPLICAS",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "BUSY ",
+_OUTAGES = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    # Answers whose code redis-py turns into a type, and strips from the text.
+    exceptions.ReadOnlyError,
+    exceptions.OutOfMemoryError,
+    exceptions.ClusterDownError,
+    exceptions.TryAgainError,
+    # The script was forgotten between being loaded and being called, in a failover or a restart.
+    exceptions.NoScriptError,
+    OSError,
 )
+_REFUSED_LOGINS = (exceptions.AuthenticationError, exceptions.AuthorizationError)
+# A failover ends a read that waits with UNBLOCKED.
+_OUTAGE_CODES = {
+    *("BUSY", "LOADING", "MISCONF", "OOM"),
+    *("CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "READONLY", "TRYAGAIN", "UNBLOCKED"),
+}
+# Where the code of Redis's answer stands: first; behind the command, in the error of a pipeline; behind the reason
+# for which EXEC was refused; behind the line of the script, in Redis before 7.
+_CODE = re.compile(r"""(?:^|of pipeline caused error: \(?["']|because of: |@user_script: ?\d+: )-?([A-Z]+)\b""")
 
 
 def is_outage(error: BaseException) -> bool:
-    """Tell whether Redis, and not the command, is at fault, so that trying again can help."""
-    if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError | TimeoutError):
-        return True
-    return isinstance(error, exceptions.ResponseError) and str(error).startswith(_OUTAGE_PREFIXES)
+    """Tell whether Redis, and not the command, is at fault, so that trying again can help.
+
+    A login that is refused is none: it needs another password, not another try.
+    """
+    if isinstance(error, _REFUSED_LOGINS):
+        return False
+    return isinstance(error, _OUTAGES) or not _OUTAGE_CODES.isdisjoint(_codes(error))
 
 
 def is_missing_group(error: BaseException) -> bool:
     """Tell whether a stream or its consumer group is gone (a wiped Redis)."""
-    return isinstance(error, exceptions.ResponseError) and "NOGROUP" in str(error)
+    return "NOGROUP" in _codes(error)
+
+
+def _codes(error: BaseException) -> list[str]:
+    return _CODE.findall(str(error)) if isinstance(error, exceptions.ResponseError) else []
 
 
 def async_client(config: RearqConfig, *, answer: float = ANSWER_SECONDS, most: int = 10) -> redis.asyncio.Redis:
@@ -80,3 +99,18 @@ def _options(config: RearqConfig) -> dict[str, Any]:
     for name in ("host", "port", "path", "connection_class"):
         options.pop(name, None)
     return {**options, **_COMMON}
+
+
+def unavailable(config: RearqConfig, error: BaseException) -> BrokerUnavailableError:
+    """Say that Redis is out of reach, and where it was looked for, without its password."""
+    where = ", ".join(config.sentinels) or mask_url(config.redis_url)
+    return BrokerUnavailableError(f"Redis ({where}) can't be used now: {type(error).__name__}: {error}")
+
+
+async def close_client(client: Any) -> None:
+    """Close a client of any redis-py: ``aclose`` came with 5.0."""
+    close = getattr(client, "aclose", None) or client.close
+    await close()
+    pool = getattr(client, "connection_pool", None)
+    if pool is not None and not hasattr(client, "subscribe"):
+        await pool.disconnect()
