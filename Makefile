@@ -3,6 +3,7 @@
 #   PYTHON=python3.12   the interpreter to use           VENV=.venv-x   another environment
 #   TESTS=tests/unit    which tests                      ARGS='-k name -x'   more for pytest
 #   WORKERS=2           test processes at once           DJANGO='Django~=5.2.0'   pin Django
+#   SEED=7              the faults of a chaos run
 
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -10,6 +11,7 @@ WORKERS ?= 2
 ARGS ?=
 TESTS ?=
 DJANGO ?=
+SEED ?=
 MATRIX ?= 3.11 3.12 3.13
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -21,7 +23,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	if "$$python" -c '$(SUPPORTED)' >/dev/null 2>&1; then command -v "$$python"; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-matrix docs-test demo dev coverage build clean FORCE
+.PHONY: help install test test-matrix docs-test soak chaos chaos-long demo dev coverage build clean FORCE
 .PHONY: lint lint-code lint-format lint-types lint-rooms lint-migrations
 
 help:  ## show what there is
@@ -77,6 +79,15 @@ find-python-%:
 	@for python in python$* $(HOME)/.pyenv/versions/$*.*/bin/python; do \
 		if "$$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then command -v "$$python"; break; fi; \
 	done
+
+soak: $(VENV)/installed  ## run the tests that take minutes: a million rows, a hundred thousand jobs
+	$(BIN)/python -m pytest -m soak $(ARGS) tests/soak
+
+chaos: $(VENV)/installed  ## a thousand jobs while processes and servers are killed, frozen and wiped (SEED=7)
+	$(BIN)/python -m chaos --jobs 1000 $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+chaos-long: $(VENV)/installed  ## the same with 20,000 jobs, for 20 minutes
+	$(BIN)/python -m chaos --jobs 20000 --minutes 20 $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 coverage: $(VENV)/installed  ## run all tests and show which branches they miss
 	$(BIN)/coverage erase
