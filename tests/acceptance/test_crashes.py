@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable
@@ -141,6 +142,27 @@ def test_a_restarted_worker_of_the_same_name_takes_its_predecessors_jobs(
     end(second)
     with redis_server.client() as redis:
         assert redis.xinfo_consumers("rearq:queue:default", "rearq") == []
+
+
+def test_a_job_that_was_given_unheard_is_run(make: Callable[..., TaskProject], redis_server: Any) -> None:
+    """A connection may break after Redis has handed an entry out and before the worker has heard of it."""
+    project = make()
+    worker = project.worker()
+    worker.wait_for_log("consumes")
+    project.write("go", "")
+    with redis_server.client() as redis:
+        wait_until(lambda: redis.hgetall("rearq:worker"), "the worker is on the list")
+        wait_until(lambda: redis.exists("rearq:queue:default"), "it has joined its group")
+        (line,) = redis.hvals("rearq:worker")
+        worker.send(signal.SIGSTOP)
+        project.run("from shop.tasks import gated\ngated.enqueue('a')")
+        # What its broken connection would have brought, had it come through.
+        (given,) = redis.xreadgroup("rearq", json.loads(line)["consumer"], {"rearq:queue:default": ">"})
+        assert given
+        redis.client_kill_filter(_type="normal")
+    worker.send(signal.SIGCONT)
+    assert wait_for_states(project, {"success"})["a"][1:3] == [1, ["success"]]
+    end(worker)
 
 
 def test_a_stopped_worker_that_wakes_up_changes_nothing(make: Callable[..., TaskProject], redis_server: Any) -> None:
