@@ -227,8 +227,10 @@ class ReArqClient:
             try:
                 await self.broker.ring(bells)
                 return
-            except BrokerUnavailableError as error:
-                logger.warning("%d job(s) are stored and will be run once Redis is back. %s", len(bells), error)
+            except Exception as error:
+                # They are stored: whatever Redis has against the bell, the caller's enqueue has succeeded.
+                level = logging.WARNING if isinstance(error, BrokerUnavailableError) else logging.ERROR
+                logger.log(level, "%d job(s) are stored and will be run once Redis is back. %s", len(bells), error)
         # A full deque forgets the oldest: the sweeper finds them in SQL.
         self._unrung.extend(bells)
         if self._ringer is None or self._ringer.done():
@@ -240,7 +242,7 @@ class ReArqClient:
             bells = [self._unrung[index] for index in range(min(500, len(self._unrung)))]
             try:
                 await self.broker.ring(bells)
-            except BrokerUnavailableError:
+            except Exception:  # said by whoever rang first
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5)
                 continue

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -74,6 +74,10 @@ class RedisServer:
             raise ServerFailed("this Redis was never started")
         return self._process.pid
 
+    def answers(self) -> bool:
+        """Tell whether PING gets its answer: it listens, and has loaded its data."""
+        return "PONG" in self._greeting()
+
     def start(self) -> Self:
         """Start and return when PING answers. Raise `ServerFailed` with the log's end otherwise."""
         if self.running:
@@ -84,7 +88,7 @@ class RedisServer:
                 self.port = free_port()
             self._spawn()
             try:
-                wait_until(lambda: self._answers() or not self.running, "PING answers", START_TIMEOUT)
+                wait_until(lambda: self.answers() or not self.running, "PING answers", START_TIMEOUT)
             except NotInTime as error:
                 self.kill()
                 raise ServerFailed(f"{self.executable} does not answer:\n{tail(self.log)}") from error
@@ -123,6 +127,43 @@ class RedisServer:
         """FLUSHALL: every key, stream and consumer group is gone."""
         with self.client() as client:
             client.flushall()
+
+    @contextmanager
+    def refusing(self, code: str) -> Iterator[None]:
+        """In the block, answer with ``-READONLY``, ``-MASTERDOWN``, ``-NOREPLICAS``, ``-MISCONF`` or ``-OOM``.
+
+        ``CUT`` cuts all connections once.
+        """
+        try:
+            with self.client() as client:
+                self._refuse(client, code)
+            yield
+        finally:
+            with self.client() as client:
+                client.replicaof("NO", "ONE")
+                for name, value in _HARMLESS.items():
+                    client.config_set(name, value)
+            with suppress(FileNotFoundError):
+                self._dump.rmdir()
+
+    def restart_loading(self, seconds: float) -> None:
+        """Restart a server with ``appendonly`` that takes so long to load its data, answering ``-LOADING``.
+
+        Returns when it does. It looks up from loading ten times a second.
+        """
+        step, rounds = 1000, round(seconds * 10)
+        with self.client() as client:
+            for _ in range(rounds):
+                pipe = client.pipeline(transaction=False)
+                for number in range(step):
+                    pipe.set("tests:filler", number)
+                pipe.execute()
+            client.delete("tests:filler")
+        self.stop()
+        kept, self.options = self.options, {**self.options, "key-load-delay": str(100_000 // step)}
+        self._spawn()
+        self.options = kept
+        wait_until(lambda: "LOADING" in self._greeting(), "it answers LOADING")
 
     @contextmanager
     def client(self, **options: Any) -> Iterator[redis.Redis]:
@@ -169,20 +210,46 @@ class RedisServer:
                 start_new_session=True,
             )
 
-    def _answers(self) -> bool:
+    def _refuse(self, client: redis.Redis, code: str) -> None:
+        if code in ("READONLY", "MASTERDOWN"):
+            client.config_set("replica-serve-stale-data", "yes" if code == "READONLY" else "no")
+            client.replicaof("127.0.0.1", "1")  # where nobody listens
+        elif code == "NOREPLICAS":
+            client.config_set("min-replicas-to-write", 1)
+        elif code == "CUT":
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        elif code == "OOM":
+            client.config_set("maxmemory", 1)
+        elif code == "MISCONF":
+            self._dump.mkdir()
+            client.config_set("save", "3600 1")
+            client.bgsave()
+            wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", "a snapshot fails")
+        else:
+            raise ValueError(code)
+
+    @property
+    def _dump(self) -> Path:
+        return self.folder / "dump.rdb"
+
+    def _greeting(self) -> str:
         # By hand: redis-py 4.6 forgets to close a unix socket that nobody listens on.
-        greeting = f"AUTH {self.password}\r\nPING\r\n" if self.password else "PING\r\n"
+        question = f"AUTH {self.password}\r\nPING\r\n" if self.password else "PING\r\n"
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(1)
             try:
                 connection.connect(str(self.socket))
-                connection.sendall(greeting.encode())
+                connection.sendall(question.encode())
                 answer = b""
                 while not answer.endswith(b"\r\n"):
                     answer += connection.recv(100) or b"\r\n"
-            except OSError:  # not yet listening
-                return False
-        return b"PONG" in answer  # else: still loading its data
+            except OSError:
+                return ""
+        return answer.decode()
+
+
+# What `refusing` changes, as it was.
+_HARMLESS = {"replica-serve-stale-data": "yes", "min-replicas-to-write": "0", "maxmemory": "0", "save": ""}
 
 
 @contextmanager

@@ -162,13 +162,16 @@ class Connection:
         self._lock = asyncio.Lock()
 
     async def execute(self, sql: str, params: list[Any] | None = None) -> list[dict[str, Any]]:
-        """Run one statement in a transaction of its own; StoreUnavailableError on an outage."""
+        """Run one statement in a transaction of its own.
+
+        StoreUnavailableError on an outage, ConfigurationError where the database gives us no access.
+        """
         client = await self._open()
         try:
             return await client.execute_query_dict(self._placed(sql), params or [])
         except Exception as error:
-            if (outage := self._outage(error)) is not None:
-                raise outage from error
+            if (explained := self._explained(error)) is not None:
+                raise explained from error
             raise
 
     @asynccontextmanager
@@ -187,8 +190,8 @@ class Connection:
                     raise
                 await run("COMMIT")
         except Exception as error:
-            if (outage := self._outage(error)) is not None:
-                raise outage from error
+            if (explained := self._explained(error)) is not None:
+                raise explained from error
             raise
 
     async def drive(self, steps: Generator[Query, Rows, T], *, lock: bool = False) -> T:
@@ -272,13 +275,22 @@ class Connection:
         parts = sql.split("%s")
         return "".join(f"{part}${number}" for number, part in enumerate(parts[:-1], 1)) + parts[-1]
 
-    def _outage(self, error: Exception) -> StoreUnavailableError | None:
-        if isinstance(error, StoreUnavailableError | ConfigurationError) or not is_outage(error):
+    def _explained(self, error: Exception) -> StoreUnavailableError | ConfigurationError | None:
+        """Return what to raise instead, where the database and not the statement is at fault."""
+        if isinstance(error, StoreUnavailableError | ConfigurationError):
             return None
-        return StoreUnavailableError(
-            f"The database that holds the jobs ({self.target.name}) can't be used now: "
-            f"{type(error).__name__}: {error}. Check that it runs and can be reached."
-        )
+        what = f"{type(error).__name__}: {error}"
+        if _refuses_access(error):
+            return ConfigurationError(
+                f"The database that holds the jobs ({self.target.name}) refuses access: {what}. "
+                "Check the name of the database, the user, its password and its rights."
+            )
+        if is_outage(error):
+            return StoreUnavailableError(
+                f"The database that holds the jobs ({self.target.name}) can't be used now: {what}. "
+                "Check that it runs and can be reached."
+            )
+        return None
 
 
 def _sqlite_runner(raw: Any, placed: Callable[[str], str]) -> Execute:
@@ -313,10 +325,15 @@ def is_refusal(error: BaseException) -> bool:
     """Tell whether the database refuses what a statement brings, so that trying the same again can't help."""
     return any(
         isinstance(cause, UnicodeError | sqlite3.IntegrityError | sqlite3.DataError)
-        or _state(cause)[:2] in _REFUSED
+        or _state(cause).startswith(_REFUSED)
         or (_is_asyncpg(cause) and type(cause).__name__ == "DataError")
         for cause in _chain(error)
     )
+
+
+def _refuses_access(error: BaseException) -> bool:
+    """Tell whether the database is there, and will not have us until somebody changes a setting."""
+    return any(_state(cause).startswith(_NO_ACCESS) for cause in _chain(error))
 
 
 def is_missing_table(error: BaseException) -> bool:
@@ -327,8 +344,11 @@ def is_missing_table(error: BaseException) -> bool:
     )
 
 
-# Connection, resources, intervention (a restart), system error, rolled back because of others.
-_OUTAGES = ("08", "53", "57", "58", "40", "55")
+# Connection, resources, intervention (a restart), system error, rolled back because of others, not in the state
+# that is needed, a primary that has become a standby.
+_OUTAGES = ("08", "53", "57", "58", "40", "55", "25006")
+# User and password, no such database, no right to do this.
+_NO_ACCESS = ("28", "3D000", "42501")
 # Data out of range, constraints, program limits.
 _REFUSED = ("22", "23", "54")
 _SQLITE_OUTAGES = ("database is locked", "unable to open", "disk I/O", "disk is full", "readonly database")
@@ -340,7 +360,7 @@ def _speaks_of_outage(error: BaseException) -> bool:
     text = str(error)
     return (
         isinstance(error, OSError | TimeoutError)
-        or _state(error)[:2] in _OUTAGES
+        or _state(error).startswith(_OUTAGES)
         or (_is_asyncpg(error) and type(error).__name__ in _ASYNCPG_OUTAGES)
         or type(error).__name__ == "DBConnectionError"
         or (isinstance(error, sqlite3.OperationalError) and any(part in text for part in _SQLITE_OUTAGES))
