@@ -20,11 +20,11 @@ from redis import exceptions
 
 from django_cfg_tasks.broker import keys
 from django_cfg_tasks.broker.census import PAGE, Census, CensusTaker
-from django_cfg_tasks.broker.connection import async_client, close_client, is_missing_group, is_outage, unavailable
+from django_cfg_tasks.broker.connection import async_client, close_client, explained, is_missing_group
 from django_cfg_tasks.broker.messages import Bell, Entry, Peer, Settlement, entries_of
 from django_cfg_tasks.broker.reader import BlockingReader
 from django_cfg_tasks.config import RearqConfig
-from django_cfg_tasks.exceptions import BrokerUnavailableError
+from django_cfg_tasks.exceptions import BrokerUnavailableError, ConfigurationError
 
 __all__ = ["Bell", "BlockingReader", "Broker", "Census", "Entry", "Peer", "Settlement", "is_missing_group"]
 
@@ -50,7 +50,7 @@ class Broker:
             self._client = async_client(self._config)
             self._scripts = {
                 name: self._client.register_script(script(name))
-                for name in ("fetch", "take_over", "settle", "delivered", "promote", "renew", "release")
+                for name in ("fetch", "take_over", "settle", "groups", "delivered", "promote", "renew", "release")
             }
         return self._client
 
@@ -109,12 +109,8 @@ class Broker:
 
     async def create_groups(self, queues: Iterable[str], group: str) -> None:
         """Make the group on every stream, from its beginning: what was rung before any worker is delivered."""
-        for queue in queues:
-            try:
-                await self._ask(self.client.xgroup_create(keys.stream(queue), group, id="0", mkstream=True))
-            except exceptions.ResponseError as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
+        _ = self.client
+        await self._ask(self._scripts["groups"](keys=[keys.stream(queue) for queue in queues], args=[group]))
 
     async def fetch(self, queues: Sequence[str], group: str, consumer: str, count: int) -> list[Entry]:
         """Return up to ``count`` new entries, earlier queues first, without waiting."""
@@ -254,7 +250,7 @@ class Broker:
                 pause = 0.1
                 subscribed()
                 await self._pass_on(pubsub, channel, take)
-            except (BrokerUnavailableError, exceptions.RedisError) as error:
+            except (BrokerUnavailableError, ConfigurationError, exceptions.RedisError) as error:
                 lost()
                 # An outage is reported by those who work; that Redis refuses (an ACL, say), only here.
                 level = logging.DEBUG if isinstance(error, BrokerUnavailableError) else logging.ERROR
@@ -295,8 +291,8 @@ class Broker:
         try:
             return await answer
         except (exceptions.RedisError, OSError, TimeoutError) as error:
-            if is_outage(error):
-                raise unavailable(self._config, error) from error
+            if (told := explained(self._config, error)) is not None:
+                raise told from error
             raise
 
 

@@ -13,7 +13,7 @@ from redis.sentinel import Sentinel
 
 from django_cfg_tasks import embedded
 from django_cfg_tasks.config import RearqConfig, mask_url
-from django_cfg_tasks.exceptions import BrokerUnavailableError
+from django_cfg_tasks.exceptions import BrokerUnavailableError, ConfigurationError
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 10.0
@@ -30,7 +30,7 @@ _OUTAGES = (
     exceptions.NoScriptError,
     OSError,
 )
-_REFUSED_LOGINS = (exceptions.AuthenticationError, exceptions.AuthorizationError)
+_NO_ACCESS = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
 # A failover ends a read that waits with UNBLOCKED.
 _OUTAGE_CODES = {
     *("BUSY", "LOADING", "MISCONF", "OOM"),
@@ -46,9 +46,14 @@ def is_outage(error: BaseException) -> bool:
 
     A login that is refused is none: it needs another password, not another try.
     """
-    if isinstance(error, _REFUSED_LOGINS):
+    if is_refusal(error):
         return False
     return isinstance(error, _OUTAGES) or not _OUTAGE_CODES.isdisjoint(_codes(error))
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether Redis will not have us until somebody changes a setting."""
+    return isinstance(error, _NO_ACCESS)
 
 
 def is_missing_group(error: BaseException) -> bool:
@@ -101,10 +106,17 @@ def _options(config: RearqConfig) -> dict[str, Any]:
     return {**options, **_COMMON}
 
 
-def unavailable(config: RearqConfig, error: BaseException) -> BrokerUnavailableError:
-    """Say that Redis is out of reach, and where it was looked for, without its password."""
+def explained(config: RearqConfig, error: BaseException) -> BrokerUnavailableError | ConfigurationError | None:
+    """Return what to raise instead, where Redis and not the command is at fault. It tells no password."""
     where = ", ".join(config.sentinels) or mask_url(config.redis_url)
-    return BrokerUnavailableError(f"Redis ({where}) can't be used now: {type(error).__name__}: {error}")
+    what = f"{type(error).__name__}: {error}"
+    if is_outage(error):
+        return BrokerUnavailableError(f"Redis ({where}) can't be used now: {what}")
+    if is_refusal(error):
+        return ConfigurationError(
+            f"Redis ({where}) refuses access: {what} Check the user, the password and the rights in redis_url."
+        )
+    return None
 
 
 async def close_client(client: Any) -> None:

@@ -12,11 +12,13 @@
 -- ran), so that a missing sign of life proves nothing until everybody has had the time to give one. It lapses
 -- before any sign of life that was renewed in time does.
 --
+-- The first write needs no memory, so that a Redis which is out of it lets the rest pass: workers make room there.
+--
 -- Returns 1 if the sign of life was still there, else 0.
 local lease = tonumber(ARGV[1])
+local alive = redis.call('PEXPIRE', KEYS[1], lease)
 if redis.call('EXISTS', KEYS[3]) == 0 then redis.call('SET', KEYS[4], '1', 'PX', lease) end
 redis.call('SET', KEYS[3], '1', 'PX', math.floor(lease / 2))
-local alive = redis.call('EXISTS', KEYS[1])
 redis.call('SET', KEYS[1], '1', 'PX', lease)
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 return alive

@@ -11,7 +11,7 @@ import redis.asyncio
 from redis import exceptions
 
 from django_cfg_tasks.broker import keys
-from django_cfg_tasks.broker.connection import async_client, close_client, is_outage, unavailable
+from django_cfg_tasks.broker.connection import async_client, close_client, explained
 from django_cfg_tasks.broker.messages import Entry, entries_of
 from django_cfg_tasks.config import RearqConfig
 
@@ -47,8 +47,8 @@ class BlockingReader:
             )
         except (exceptions.RedisError, OSError, TimeoutError) as error:
             await self.close()
-            if is_outage(error):
-                raise unavailable(self._config, error) from error
+            if (told := explained(self._config, error)) is not None:
+                raise told from error
             raise
         except asyncio.CancelledError:
             await self.close()

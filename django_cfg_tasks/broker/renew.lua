@@ -7,5 +7,6 @@
 -- Returns 1 if the lease is ours now, else 0.
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1]) -- needs no memory, so that a Redis which is out of it lets the rest pass
 redis.call('SET', KEYS[1], ARGV[1], 'PX', tonumber(ARGV[2]))
 return 1

@@ -66,9 +66,7 @@ class Ledger:
         """Whether an outcome of this job waits to be recorded."""
         return job_id in self._held
 
-    def drop(
-        self, entries: list[Entry], bells: list[Bell] | None = None, *, finished: list[str] | None = None
-    ) -> None:
+    def drop(self, entries: list[Entry], bells: list[Bell] | None = None, *, finished: list[str] | None = None) -> None:
         """Acknowledge entries that have no outcome to record; ring anew for ``bells``, tell of ``finished`` jobs."""
         self._settle(Settlement(list(entries), list(bells or ()), list(finished or ())))
 

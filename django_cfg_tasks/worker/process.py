@@ -34,6 +34,7 @@ class Process:
         self.on_shutdown: Callable[[], Awaitable[None]] | None = None
         self.stuck: Callable[[], bool] = lambda: False
         self._members = 0
+        self._left = asyncio.Event()
         self._up = asyncio.Lock()
         self._is_up = False
 
@@ -51,10 +52,18 @@ class Process:
                     if self._is_up:
                         self.history.start()
             yield self._is_up
+        except BaseException:
+            self.ladder.stop()  # who fails takes the other along
+            raise
         finally:
             self._members -= 1
             if self._members == 0:
-                await self._leave()
+                try:
+                    await self._leave()
+                finally:
+                    self._left.set()
+            # ReArq's CLI stops the loop at the first error, and whatever runs on it just there.
+            await self._left.wait()
 
     async def _reach_stores(self) -> bool:
         """Wait for SQL and Redis, with a log line for each try; False if told to stop meanwhile."""

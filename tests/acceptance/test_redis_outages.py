@@ -176,3 +176,21 @@ def test_redis_does_not_answer_for_a_while(begin: Callable[..., Scene], redis_se
     finally:
         redis_server.resume()
     scene.all_is_well()
+
+
+def test_a_redis_that_is_out_of_memory_is_emptied(begin: Callable[..., Scene], redis_server: RedisServer) -> None:
+    scene = begin(redis_server, lease=2, max_jobs=1)
+    scene.project.run("from shop.tasks import mark\nmark.enqueue('rung')\nmark.enqueue('due', countdown=1)")
+    with redis_server.refusing("OOM"):
+        scene.let_end()
+        wait_until(lambda: {"rung", "due"} <= set(runs(scene.project.folder)), "what it knows of is run")
+        late = scene.project.worker(name="late")
+        late.wait_for_log("consumes")
+        with redis_server.client() as redis:
+            wait_until(lambda: redis.xlen("rearq:queue:default") == 0, "all is acknowledged")
+            # Two workers and a timer.
+            wait_until(lambda: redis.hlen("rearq:worker") == 3, "the new worker is on the list")
+        assert "lapsed" not in scene.worker.output
+        assert late.stop() == 0
+        assert "Not consuming" not in late.output
+    scene.all_is_well("rung", "due")

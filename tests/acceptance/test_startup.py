@@ -9,6 +9,7 @@ import pytest
 
 from tests.postgres_server import PASSWORD, PostgresServer
 from tests.project import MAIN, TaskProject
+from tests.redis_server import RedisServer
 
 TASKS = """\
 from django_cfg_tasks import task
@@ -78,3 +79,59 @@ def test_a_database_that_refuses_access_ends_a_worker_in_plain_words(
         "try: add.enqueue(1, 2)\nexcept TasksError as error: print(error)"
     )
     assert said in producer
+
+
+def test_a_redis_that_refuses_access_ends_a_worker_in_plain_words(
+    make_project: Callable[..., TaskProject], make_redis: Callable[..., RedisServer]
+) -> None:
+    redis = make_redis(password="right-one")
+    project = make_project(TASKS, redis_url=redis.url.replace("right-one", "not-this-one"))
+    worker = project.worker("--with-timer")
+    assert worker.wait() == 1
+    assert "refuses access: AuthenticationError" in worker.output
+    assert "Check the user, the password and the rights in redis_url." in worker.output
+    assert "not-this-one" not in worker.output
+    assert "Traceback" not in worker.output
+    producer = project.start_code(
+        "from shop.tasks import add\nprint('stored', bool(add.enqueue(1, 2).job_id))", name="p"
+    )
+    producer.wait_for_log("^stored True$")
+    producer.wait_for_log("stored and will be run once Redis is back. .*refuses access")
+
+
+def test_missing_tables_end_a_worker_and_its_timer(make_project: Callable[..., TaskProject]) -> None:
+    project = make_project(TASKS, migrate=False)
+    worker = project.worker("--with-timer")
+    assert worker.wait() == 1
+    assert "python manage.py migrate tasks" in worker.output
+
+
+def test_a_password_that_is_changed_ends_a_worker_after_its_jobs(
+    make_project: Callable[..., TaskProject], make_redis: Callable[..., RedisServer]
+) -> None:
+    redis = make_redis()
+    gated = """
+import asyncio
+from pathlib import Path
+
+@task
+async def gated():
+    print("gated runs", flush=True)
+    while not Path("go").exists():
+        await asyncio.sleep(0.05)
+"""
+    project = make_project(TASKS + gated, redis_url=redis.url)
+    worker = project.worker("--with-timer")
+    job_id = project.json("from shop.tasks import gated\nemit(gated.enqueue().job_id)")
+    worker.wait_for_log("gated runs")
+    with redis.client() as client:
+        client.config_set("requirepass", "new-one")
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    worker.wait_for_log("The worker can't go on; it finishes what runs and ends")
+    project.write("go", "")
+    assert worker.wait() == 1
+    assert worker.output.rstrip().endswith("Check the user, the password and the rights in redis_url.")
+    status = (
+        f"from django_cfg_tasks import get_rearq_client\nemit(get_rearq_client().load(['{job_id}'])['{job_id}'].status)"
+    )
+    assert project.json(status) == "success"
