@@ -95,8 +95,8 @@ OPEN = "\"status\" IN ('queued', 'deferred', 'in_progress')"
 _INDEXES = [
     # What the sweeper walks: jobs that are not final, oldest first. Finished ones leave the index.
     f'CREATE INDEX IF NOT EXISTS "rearq_job_open" ON "{JOBS}" ("id") WHERE {OPEN}',
-    # What retention walks.
-    f'CREATE INDEX IF NOT EXISTS "rearq_job_enqueued" ON "{JOBS}" ("enqueue_time")',
+    # What retention walks, page by page.
+    f'CREATE INDEX IF NOT EXISTS "rearq_job_enqueued" ON "{JOBS}" ("enqueue_time", "id")',
     # The attempts of a job, and the cascade when it is deleted.
     f'CREATE INDEX IF NOT EXISTS "rearq_job_results_job" ON "{RESULTS}" ("job_id", "id")',
 ]

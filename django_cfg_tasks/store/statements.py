@@ -112,21 +112,21 @@ POSTGRESQL = Statements(
         )
         + " ON CONFLICT (job_id) DO NOTHING RETURNING job_id"
     ),
-    select=f"SELECT {_COLUMNS} FROM {JOBS} WHERE job_id IN (SELECT json_array_elements_text(%s::json))",
+    select=f"SELECT {_COLUMNS} FROM {JOBS} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))",
     results=(
         f"SELECT {_RESULT_COLUMNS} FROM {RESULTS} "
-        "WHERE job_id IN (SELECT json_array_elements_text(%s::json)::bigint) ORDER BY job_id, id"
+        "WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)::bigint)) ORDER BY job_id, id"
     ),
     claim=(
         f"UPDATE {JOBS} SET status = 'in_progress', owner = %s, start_time = %s::text::timestamptz, "
         "attempt = COALESCE(attempt, 0) + 1 "
-        "WHERE job_id IN (SELECT json_array_elements_text(%s::json)) AND status IN ('queued', 'deferred') "
+        "WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) AND status IN ('queued', 'deferred') "
         f"AND COALESCE(deliveries, 0) < %s::text::int RETURNING {_COLUMNS}"
     ),
     update=_PG_UPDATE.format(source=_PG_OUTCOME),
     insert_results=(
         f"INSERT INTO {RESULTS} ({_RESULT_COLUMNS}) SELECT {_PG_RESULT_VALUES} FROM {_PG_OUTCOME} "
-        "WHERE x.keep_attempt AND x.id IN (SELECT json_array_elements_text(%s::json)::bigint)"
+        "WHERE x.keep_attempt AND x.id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)::bigint))"
     ),
     record=(
         f"WITH x AS (SELECT * FROM {_PG_OUTCOME}), taken AS ({_PG_UPDATE.format(source='x')}), "
@@ -135,7 +135,7 @@ POSTGRESQL = Statements(
         "SELECT id FROM taken"
     ),
     cancel=(
-        f"UPDATE {JOBS} SET status = 'canceled' WHERE job_id IN (SELECT json_array_elements_text(%s::json)) "
+        f"UPDATE {JOBS} SET status = 'canceled' WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) "
         f"AND status IN ('queued', 'deferred', 'in_progress') RETURNING {_COLUMNS}"
     ),
     page=(
@@ -145,7 +145,9 @@ POSTGRESQL = Statements(
     open_page=(
         f"SELECT {_OPEN_COLUMNS} FROM {JOBS} WHERE id > %s::text::bigint AND {OPEN} ORDER BY id LIMIT %s::text::bigint"
     ),
-    open_ids=f"SELECT job_id FROM {JOBS} WHERE job_id IN (SELECT json_array_elements_text(%s::json)) AND {OPEN}",
+    open_ids=(
+        f"SELECT job_id FROM {JOBS} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) AND {OPEN}"
+    ),
     old=(
         f"SELECT j.id, j.enqueue_time, {_ended(_PG_MOMENT)} AS ended FROM {JOBS} AS j "
         f"WHERE (j.enqueue_time, j.id) > ({_PG_MOMENT}, {_PG_NUMBER}) AND j.enqueue_time < {_PG_MOMENT} "
@@ -161,7 +163,7 @@ POSTGRESQL = Statements(
         f"AND NOT EXISTS (SELECT 1 FROM {RESULTS} AS r WHERE r.job_id = j.id) RETURNING j.id"
     ),
     kept=(
-        f"SELECT j.job_id FROM {JOBS} AS j WHERE j.job_id IN (SELECT json_array_elements_text(%s::json)) "
+        f"SELECT j.job_id FROM {JOBS} AS j WHERE j.job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) "
         f"AND NOT (j.enqueue_time < {_PG_MOMENT} AND {_ended(_PG_MOMENT)})"
     ),
 )

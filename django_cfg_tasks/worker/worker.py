@@ -144,6 +144,7 @@ class Worker:
                 if not joined:
                     self._accept(await self._intake.join())
                     joined = True
+                    continue  # there may be no room any more
                 if self._intake.has_suspect:
                     self._accept(await self._intake.take_suspect(), alone=True)
                 else:

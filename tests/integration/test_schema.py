@@ -369,7 +369,7 @@ class TestStillReArqs:
         }
 
     def test_open_jobs_are_those_that_are_not_final(self) -> None:
-        named = set(re.findall(r"'(\w+)'", schema._OPEN))
+        named = set(re.findall(r"'(\w+)'", schema.OPEN))
         assert named == {status.value for status in JobStatus if not status.is_final}
 
     def test_keys(self) -> None:

@@ -1,0 +1,211 @@
+"""Between rows and records: what is written to ReArq's tables, and what is read from them. No SQL, no connection."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord, JobStatus
+from django_cfg_tasks.serialization import dumps
+
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one attempt: the job as it is now, and what is kept of the attempt.
+
+    ``record.attempt`` is the fence: the outcome takes effect only while that attempt still owns the job.
+    ``attempt`` is None for a job that was claimed and put back before it started.
+    """
+
+    record: JobRecord
+    attempt: Attempt | None
+    msg_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """What the sweeper wants to know of a job that is not final."""
+
+    id: int
+    job_id: str
+    task: str
+    queue: str
+    status: JobStatus
+    enqueue_time: dt.datetime
+    due_time: dt.datetime | None
+    owner: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OldJob:
+    """What retention wants to know of a job: its row, where it is in time, whether it ended long enough ago."""
+
+    id: int
+    enqueued: str
+    """As the database wrote it."""
+    ended: bool
+
+
+def insert_document(records: Sequence[JobRecord]) -> str:
+    """Return new jobs as the JSON document that `insert` takes."""
+    return dumps(
+        [
+            {
+                "task": record.task,
+                "args": record.args,
+                "kwargs": record.kwargs,
+                "job_retry": record.job_retry,
+                "job_retries": record.job_retries,
+                "job_retry_after": record.job_retry_after,
+                "job_id": record.job_id,
+                "enqueue_time": _written(record.enqueue_time),
+                "expire_time": _written(record.expire_time),
+                "status": record.status,
+                "queue": record.queue,
+                "due_time": _written(record.due_time),
+                "options": record.options,
+                "attempt": 0,
+                "deliveries": 0,
+            }
+            for record in records
+        ]
+    )
+
+
+def outcome_row(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as one element of the JSON document that `record` takes."""
+    record, attempt = outcome.record, outcome.attempt
+    row: dict[str, Any] = {
+        "id": record.id,
+        "attempt": record.attempt,
+        "status": record.status,
+        "job_retries": record.job_retries,
+        "due_time": _written(record.due_time),
+        "deliveries": record.deliveries,
+        "msg_id": outcome.msg_id,
+        "keep_attempt": attempt is not None,
+    }
+    if attempt is not None:
+        succeeded = attempt.outcome is AttemptOutcome.success
+        row |= {
+            "worker": attempt.worker,
+            "success": succeeded,
+            "result": dumps(record.result) if succeeded else _clean(attempt.error_message),
+            "start_time": _written(attempt.start_time),
+            "finish_time": _written(attempt.finish_time),
+            "outcome": attempt.outcome,
+            "error_class": (_clean(attempt.error_class) or "")[:255] or None,
+            "error_message": _clean(attempt.error_message),
+            "traceback": _clean(attempt.traceback),
+        }
+    return row
+
+
+def _clean(text: str | None) -> str | None:
+    """Replace what SQL databases can't store: NUL and broken Unicode."""
+    if text is None or (text.isascii() and "\x00" not in text):
+        return text
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def record_of(row: Mapping[str, Any]) -> JobRecord:
+    """Return the job of a row, without its attempts."""
+    return JobRecord(
+        id=row["id"],
+        job_id=row["job_id"],
+        task=row["task"],
+        queue=row["queue"] or "",
+        args=_parsed(row["args"]) or [],
+        kwargs=_parsed(row["kwargs"]) or {},
+        status=JobStatus(row["status"]),
+        job_retry=row["job_retry"],
+        job_retries=row["job_retries"],
+        job_retry_after=row["job_retry_after"],
+        enqueue_time=_read(row["enqueue_time"]) or EPOCH,
+        expire_time=_read(row["expire_time"]),
+        due_time=_read(row["due_time"]),
+        start_time=_read(row["start_time"]),
+        owner=row["owner"],
+        attempt=row["attempt"] or 0,
+        deliveries=row["deliveries"] or 0,
+        options=_parsed(row["options"]) or {},
+    )
+
+
+def open_job_of(row: Mapping[str, Any]) -> OpenJob:
+    """Return what the sweeper wants of a row."""
+    return OpenJob(
+        id=row["id"],
+        job_id=row["job_id"],
+        task=row["task"],
+        queue=row["queue"] or "",
+        status=JobStatus(row["status"]),
+        enqueue_time=_read(row["enqueue_time"]) or EPOCH,
+        due_time=_read(row["due_time"]),
+        owner=row["owner"],
+    )
+
+
+def add_attempt(record: JobRecord, row: Mapping[str, Any]) -> None:
+    """Add one stored attempt; the last one also tells how the job stands."""
+    success = bool(row["success"])
+    # ReArq's own workers wrote no outcome.
+    outcome = AttemptOutcome(row["outcome"] or ("success" if success else "failed"))
+    message = row["error_message"] if row["outcome"] else (None if success else row["result"])
+    attempt = Attempt(
+        number=row["attempt"] or len(record.attempts) + 1,
+        worker=row["worker"],
+        start_time=_read(row["start_time"]),
+        finish_time=_read(row["finish_time"]),
+        outcome=outcome,
+        error_class=row["error_class"],
+        error_message=message,
+        traceback=row["traceback"],
+    )
+    record.attempts.append(attempt)
+    if record.status is JobStatus.in_progress:
+        return
+    record.start_time, record.finish_time = attempt.start_time, attempt.finish_time
+    record.owner = attempt.worker
+    record.error_class, record.error_message, record.traceback = (
+        attempt.error_class,
+        message,
+        attempt.traceback,
+    )
+    if success:
+        record.result = _parsed_result(row["result"])
+
+
+def _parsed(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str | bytes) else value
+
+
+def _parsed_result(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        # ReArq's own workers wrote str(result).
+        return text
+
+
+def _written(moment: dt.datetime | None) -> str | None:
+    return written_moment(moment) if moment is not None else None
+
+
+def written_moment(moment: dt.datetime) -> str:
+    """Write a time so that text order is time order, as Tortoise writes it in SQLite."""
+    return moment.astimezone(dt.UTC).isoformat(sep=" ")
+
+
+def _read(value: Any) -> dt.datetime | None:
+    if value is None:
+        return None
+    moment = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
+    return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
