@@ -6,8 +6,9 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 from django_cfg_tasks.client import ReArqClient
@@ -64,6 +65,18 @@ class Process:
                     self._left.set()
             # ReArq's CLI stops the loop at the first error, and whatever runs on it just there.
             await self._left.wait()
+
+    def side_task(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Start a task whose death is loud, and ends the process in order."""
+        task = asyncio.create_task(coroutine, name=f"django_cfg_tasks-{name}")
+
+        def died(task: asyncio.Task[Any]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                logger.critical("The %s of this process died; the process ends.", name, exc_info=task.exception())
+                self.ladder.stop()
+
+        task.add_done_callback(died)
+        return task
 
     async def _reach_stores(self) -> bool:
         """Wait for SQL and Redis, with a log line for each try; False if told to stop meanwhile."""

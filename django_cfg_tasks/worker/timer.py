@@ -61,11 +61,10 @@ class Timer:
             lease.start()
             upkeep = Upkeep(self._process, lambda: self._leads)
             side_tasks = [
-                asyncio.create_task(
-                    self._broker.follow(keys.CHANNEL, self._hear, subscribed=self._wake.set),
-                    name="django_cfg_tasks-timer-channel",
+                self._process.side_task(
+                    self._broker.follow(keys.CHANNEL, self._hear, subscribed=self._wake.set), "timer's channel"
                 ),
-                asyncio.create_task(upkeep.run(), name="django_cfg_tasks-upkeep"),
+                self._process.side_task(upkeep.run(), "upkeep"),
             ]
             logger.info("Timer %s started.", self.name)
             try:

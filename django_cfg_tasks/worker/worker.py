@@ -102,10 +102,10 @@ class Worker:
             )
             self._lease.start()
             side_tasks = [
-                self._side_task(self._ledger.run(), "ledger"),
-                self._side_task(self._broker.follow(keys.CHANNEL, self._hear), "channel"),
-                self._side_task(self._wake_at_stop(), "stop"),
-                self._side_task(self._reaffirm(), "reaffirm"),
+                self._process.side_task(self._ledger.run(), "ledger"),
+                self._process.side_task(self._broker.follow(keys.CHANNEL, self._hear), "channel"),
+                self._process.side_task(self._wake_at_stop(), "stop"),
+                self._process.side_task(self._reaffirm(), "reaffirm"),
             ]
             logger.info(
                 "Worker %s (process %d) consumes %s with %d slots.",
@@ -360,18 +360,6 @@ class Worker:
         self._ledger.add(Line(delivery.entry, Outcome(record, None, delivery.msg_id)))
 
     # The process
-
-    def _side_task(self, coroutine: Any, name: str) -> asyncio.Task[Any]:
-        """Start a task whose death is loud, and ends the worker in order."""
-        task = asyncio.create_task(coroutine, name=f"django_cfg_tasks-{name}")
-
-        def died(task: asyncio.Task[Any]) -> None:
-            if not task.cancelled() and task.exception() is not None:
-                logger.critical("The worker's %s died; the worker ends.", name, exc_info=task.exception())
-                self._ladder.stop()
-
-        task.add_done_callback(died)
-        return task
 
     def _state(self) -> str:
         """Say in a word what the worker is at. Asked from the lease's thread, as the loop may be blocked."""
