@@ -128,7 +128,7 @@ def failed_as_poison(job: JobRow) -> bool:
 
 def _blame(attempt: Attempt, lives: Lives) -> str:
     pid = int(attempt.worker.split("-")[-2])
-    fate = lives.fate(pid, 0, math.inf) if pid in lives.by_pid else None
+    fate = lives.fate(pid, attempt.began, attempt.ended) if pid in lives.by_pid else None
     return fate[0] if fate else "nobody"
 
 

@@ -52,7 +52,7 @@ def _numbers(verdict: Verdict) -> Iterator[str]:
             ("jobs accepted", verdict.accepted),
             ("jobs stored though their producer was killed or cut off before it was told", verdict.unheard),
             ("jobs that ran", verdict.ran),
-            *((f"final: {status}", count) for status, count in sorted(verdict.statuses.items())),
+            *((f"jobs {status}", count) for status, count in sorted(verdict.statuses.items())),
             ("runs", verdict.runs),
             *((f"runs beyond the first: {cause}", count) for cause, count in sorted(verdict.repeats.causes.items())),
         ],

@@ -20,12 +20,14 @@ PERMITTED = frozenset({"rearq:pulse", "rearq:grace", "rearq:swept"})
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A row of ``rearq_job_results``."""
+    """A row of ``rearq_job_results``; times are seconds since the epoch."""
 
     number: int
     worker: str
     outcome: str
     error_class: str
+    began: float
+    ended: float
 
 
 @dataclass(slots=True)
@@ -45,8 +47,8 @@ class JobRow:
 class Doorbell:
     """What is left in Redis."""
 
-    entries: int = 0
-    pending: int = 0
+    entries: list[str] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
     consumers: list[str] = field(default_factory=list)
     workers: list[str] = field(default_factory=list)
     """Names in the list of workers."""
@@ -60,7 +62,10 @@ def read_jobs(stage: Stage) -> dict[str, JobRow]:
         by_key: dict[int, JobRow] = {}
         for key, *row in _rows(connection, "SELECT id, job_id, task, status, COALESCE(deliveries, 0) FROM rearq_job"):
             by_key[key] = JobRow(*row)
-        results = "SELECT job_id, attempt, worker, outcome, COALESCE(error_class, '') FROM rearq_job_results"
+        results = (
+            "SELECT job_id, attempt, worker, outcome, COALESCE(error_class, ''), EXTRACT(epoch FROM start_time)::float,"
+            " EXTRACT(epoch FROM finish_time)::float FROM rearq_job_results"
+        )
         for key, number, *row in _rows(connection, results):
             by_key[key].attempts[number].append(Attempt(number, *row))
         jobs = {job.job_id: job for job in by_key.values()}
@@ -101,7 +106,8 @@ def listed_pids(stage: Stage) -> set[int]:
 
 
 def _look_at_stream(client: redis.Redis, key: str, bell: Doorbell) -> None:
-    bell.entries += client.xlen(key)
+    bell.entries += [f"{key} {entry_id} {fields}" for entry_id, fields in client.xrange(key)]
     for group in client.xinfo_groups(key):
-        bell.pending += group["pending"]
+        pending = client.xpending_range(key, group["name"], "-", "+", group["pending"]) if group["pending"] else []
+        bell.pending += [f"{key} {entry['message_id']} of {entry['consumer']}" for entry in pending]
         bell.consumers += [f"{key}/{c['name']}" for c in client.xinfo_consumers(key, group["name"])]

@@ -19,6 +19,7 @@ from django_cfg_tasks.task import AsyncTask, Cron, SyncTask, Task
 P = ParamSpec("P")
 R = TypeVar("R")
 Expire = float | dt.timedelta | dt.datetime | None
+RetryErrors = type[BaseException] | Iterable[type[BaseException]]
 RunAtStart = bool | Sequence[Any] | Mapping[str, Any]
 
 
@@ -49,6 +50,11 @@ def task(
     job_retry: int | None = ...,
     job_retry_after: int | None = ...,
     job_timeout: float | None = ...,
+    retry_backoff: bool | float = ...,
+    retry_backoff_max: float = ...,
+    retry_jitter: bool = ...,
+    retry_on: RetryErrors | None = ...,
+    do_not_retry: RetryErrors = ...,
     expire: Expire = ...,
     run_with_lock: bool = ...,
     lock_timeout: float = ...,
@@ -64,6 +70,11 @@ def task(
     job_retry: int | None = ...,
     job_retry_after: int | None = ...,
     job_timeout: float | None = ...,
+    retry_backoff: bool | float = ...,
+    retry_backoff_max: float = ...,
+    retry_jitter: bool = ...,
+    retry_on: RetryErrors | None = ...,
+    do_not_retry: RetryErrors = ...,
     expire: Expire = ...,
     run_with_lock: bool = ...,
     lock_timeout: float = ...,
@@ -76,7 +87,9 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
     ``queue``: where its jobs wait. ``name``: by default the function's own; unique in the project.
     ``bind=True``: the function gets a context first (``job_id``, ``attempt``, ``task``, ``queue``,
     ``progress()``). ``job_retry``, ``job_retry_after`` and ``job_timeout`` (seconds): instead of the
-    configuration's. ``expire``: jobs not started by then never are. ``run_with_lock``, ``lock_timeout``
+    configuration's. ``retry_backoff`` (True, or seconds to start with), ``retry_backoff_max``,
+    ``retry_jitter``: pauses between retries that grow. ``retry_on``, ``do_not_retry``: exception classes, which
+    errors are worth a retry. ``expire``: jobs not started by then never are. ``run_with_lock``, ``lock_timeout``
     (seconds): one run at a time over all workers. ``mask``: argument names to hide wherever arguments are
     shown; ``log_args=False``: keep them out of the history altogether.
 
@@ -98,6 +111,11 @@ def cron_task(
     job_retry: int | None = ...,
     job_retry_after: int | None = ...,
     job_timeout: float | None = ...,
+    retry_backoff: bool | float = ...,
+    retry_backoff_max: float = ...,
+    retry_jitter: bool = ...,
+    retry_on: RetryErrors | None = ...,
+    do_not_retry: RetryErrors = ...,
     expire: Expire = ...,
     run_with_lock: bool = ...,
     lock_timeout: float = ...,
@@ -115,6 +133,11 @@ def cron_task(
     job_retry: int | None = ...,
     job_retry_after: int | None = ...,
     job_timeout: float | None = ...,
+    retry_backoff: bool | float = ...,
+    retry_backoff_max: float = ...,
+    retry_jitter: bool = ...,
+    retry_on: RetryErrors | None = ...,
+    do_not_retry: RetryErrors = ...,
     expire: Expire = ...,
     run_with_lock: bool = ...,
     lock_timeout: float = ...,
@@ -163,14 +186,23 @@ def _declare(
         raise DeclarationError(
             f'A lambda in {function.__module__} has no name of its own: task(name="...")(lambda ...).'
         )
-    if isinstance(options.get("mask"), Iterable) and not isinstance(options["mask"], str):
-        options = {**options, "mask": tuple(options["mask"])}
+    options = {name: _frozen(value) if name in _TUPLES else value for name, value in options.items()}
     kind = AsyncTask if inspect.iscoroutinefunction(function) else SyncTask
     declared: Task[..., Any] = kind(function, function.__name__ if name is None else name, TaskOptions(**options), cron)
     if cron is not None:
         _check_arguments(declared, cron)
     tasks.add(declared)
     return declared
+
+
+_TUPLES = frozenset({"mask", "retry_on", "do_not_retry"})
+
+
+def _frozen(value: Any) -> Any:
+    """Return a list as a tuple, a lone exception class as one of one; `TaskOptions` checks the rest."""
+    if isinstance(value, type) and issubclass(value, BaseException):
+        return (value,)
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
 
 
 def _check_arguments(declared: Task[..., Any], cron: Cron) -> None:

@@ -13,6 +13,7 @@ from django_cfg_tasks.jobs import MAX_NAME, MAX_QUEUE_NAME
 
 Delay = float | dt.timedelta
 Moment = dt.datetime | dt.timedelta | float
+Errors = tuple[type[BaseException], ...]
 _MOST_SECONDS = 10_000_000_000
 
 
@@ -25,6 +26,16 @@ class TaskOptions:
     job_retry_after: int | None = None
     job_timeout: float | None = None
     """How long a run may take; ``math.inf`` sets no limit."""
+    retry_backoff: bool | float = False
+    """The pause before the first retry, doubled before each further one; True: starts with ``job_retry_after``."""
+    retry_backoff_max: float = 3600
+    """What the doubled pause never exceeds."""
+    retry_jitter: bool = False
+    """Take up to half of each pause off, by chance, so that jobs which failed together don't come back together."""
+    retry_on: Errors | None = None
+    """Only these errors are retried."""
+    do_not_retry: Errors = ()
+    """These errors are not retried; they go before ``retry_on``."""
     expire: Moment | None = None
     bind: bool = False
     run_with_lock: bool = False
@@ -38,6 +49,7 @@ class TaskOptions:
         check_queue(self.queue, DeclarationError)
         _check_retries(self.job_retry, self.job_retry_after, DeclarationError)
         _check_timeout(self.job_timeout, DeclarationError)
+        self._check_retry_policy()
         if not _is_number(self.lock_timeout) or not 1 <= self.lock_timeout <= 86_400:
             raise DeclarationError(f"lock_timeout={self.lock_timeout!r}: a lock is held for 1 to 86400 seconds.")
         if self.expire is not None:
@@ -46,6 +58,25 @@ class TaskOptions:
             raise DeclarationError(f"mask={self.mask!r}: it takes the names in a list, as in mask=[{self.mask!r}].")
         if not isinstance(self.mask, tuple) or not all(isinstance(name, str) for name in self.mask):
             raise DeclarationError(f"mask={self.mask!r}: it takes a list of names.")
+
+    def _check_retry_policy(self) -> None:
+        for name in ("retry_backoff", "retry_backoff_max"):
+            value = getattr(self, name)
+            if name == "retry_backoff" and isinstance(value, bool):
+                continue
+            if not _is_number(value) or not 0 < value <= _MOST_SECONDS:
+                also = "True, or " if name == "retry_backoff" else ""
+                raise DeclarationError(f"{name}={value!r}: it takes {also}seconds above 0.")
+        if not isinstance(self.retry_jitter, bool):
+            raise DeclarationError(f"retry_jitter={self.retry_jitter!r}: it takes True or False.")
+        for name in ("retry_on", "do_not_retry"):
+            value = getattr(self, name)
+            if value is None and name == "retry_on":
+                continue
+            if not isinstance(value, tuple) or not all(_is_error_class(kind) for kind in value):
+                raise DeclarationError(
+                    f"{name}={value!r}: it takes exception classes, as in {name}=(ConnectionError,)."
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +221,10 @@ def _check_timeout(timeout: Any, error: type[TasksError]) -> None:
         return
     if not _is_number(timeout) or not 0 < timeout <= _MOST_SECONDS:
         raise error(f"job_timeout={timeout!r}: it takes seconds above 0, or math.inf for no limit.")
+
+
+def _is_error_class(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 def _is_number(value: Any) -> bool:

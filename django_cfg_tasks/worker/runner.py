@@ -20,17 +20,16 @@ from django_cfg_tasks.context import JobContext
 from django_cfg_tasks.exceptions import (
     JobTimeoutError,
     ResultError,
-    Retry,
     SerializationError,
     TasksError,
     UnknownTaskError,
 )
 from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord, JobStatus
-from django_cfg_tasks.options import aware, seconds_of
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.serialization import encode_result
 from django_cfg_tasks.task import Task
 from django_cfg_tasks.worker.locks import task_lock
+from django_cfg_tasks.worker.retries import next_try
 from django_cfg_tasks.worker.threads import Interrupted, JobThreads
 
 logger = logging.getLogger("django_cfg_tasks.worker")
@@ -117,7 +116,7 @@ class Runner:
         record.error_class = _class_name(error)
         record.error_message = (str(error) or record.error_class)[:MESSAGE_CHARACTERS]
         record.traceback = _traceback(error)
-        again = self._retry_time(record, error)
+        again = next_try(record, error)
         if again is None:
             record.status = JobStatus.failed
             return self._attempt(record, AttemptOutcome.failed)
@@ -129,21 +128,6 @@ class Runner:
         else:
             record.status, record.due_time = JobStatus.queued, None
         return self._attempt(record, AttemptOutcome.retried)
-
-    def _retry_time(self, record: JobRecord, error: BaseException) -> tuple[float, bool] | None:
-        """Return after how many seconds to run again and whether that uses a retry; None if never."""
-        if isinstance(error, UnknownTaskError | ResultError):
-            return None
-        counted = error.count if isinstance(error, Retry) else True
-        if counted and record.job_retries >= record.job_retry:
-            return None
-        pause = float(record.job_retry_after)
-        if isinstance(error, Retry):
-            if error.countdown is not None:
-                pause = seconds_of(error.countdown, "Retry(countdown)")
-            elif error.eta is not None:
-                pause = (aware(error.eta) - dt.datetime.now(dt.UTC)).total_seconds()
-        return pause, counted
 
     def _attempt(self, record: JobRecord, outcome: AttemptOutcome) -> Attempt:
         record.finish_time = dt.datetime.now(dt.UTC)

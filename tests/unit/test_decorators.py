@@ -229,8 +229,9 @@ class TestRefused:
         with pytest.raises(DeclarationError) as caught:
             task(queu="mail", zzz=1)(fetch)  # type: ignore[call-overload]
         assert str(caught.value) == (
-            "A task has no option 'queu'. It has: name, bind, expire, job_retry, job_retry_after, job_timeout, "
-            "lock_timeout, log_args, mask, queue, run_with_lock."
+            "A task has no option 'queu'. It has: name, bind, do_not_retry, expire, job_retry, job_retry_after, "
+            "job_timeout, lock_timeout, log_args, mask, queue, retry_backoff, retry_backoff_max, retry_jitter, "
+            "retry_on, run_with_lock."
         )
 
     @pytest.mark.parametrize(
@@ -239,6 +240,9 @@ class TestRefused:
             ("queue", ""), ("queue", "a b"), ("queue", "a" * 101), ("queue", None),
             ("job_retry", -1), ("job_retry", 1.5), ("job_retry_after", "60"), ("job_timeout", 0),
             ("expire", "soon"), ("lock_timeout", 0), ("mask", "iban"), ("mask", 5),
+            ("retry_backoff", 0), ("retry_backoff", -1.0), ("retry_backoff", "1"), ("retry_backoff_max", 0),
+            ("retry_backoff_max", True), ("retry_jitter", 1), ("retry_on", "OSError"), ("do_not_retry", 5),
+            ("do_not_retry", None),
         ],
     )  # fmt: skip
     def test_unusable_options_are_named_with_their_value(self, option: str, value: Any) -> None:

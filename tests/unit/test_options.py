@@ -34,6 +34,11 @@ BOTH = pytest.mark.parametrize(
 class TestDefaults:
     def test_of_a_task(self) -> None:
         assert dataclasses.asdict(TaskOptions()) == {
+            "retry_backoff": False,
+            "retry_backoff_max": 3600,
+            "retry_jitter": False,
+            "retry_on": None,
+            "do_not_retry": (),
             "queue": "default",
             "job_retry": None,
             "job_retry_after": None,

@@ -27,7 +27,8 @@ async def called(url: str) -> None: ...
 
 @task(
     queue="mail", name="send", job_retry=0, job_retry_after=5, job_timeout=math.inf, expire=dt.timedelta(hours=1),
-    run_with_lock=True, lock_timeout=30, mask=["token"], log_args=False,
+    run_with_lock=True, lock_timeout=30, mask=["token"], log_args=False, retry_backoff=True, retry_backoff_max=60,
+    retry_jitter=True, retry_on=(OSError, TimeoutError), do_not_retry=PermissionError,
 )  # fmt: skip
 def optioned(to: str, *cc: str, **headers: str) -> dict[str, int]:
     return {to: len(cc) + len(headers)}
