@@ -110,7 +110,8 @@ def unexpected_failures(jobs: Iterable[JobRow], lives: Lives) -> tuple[list[str]
     The driver is to blame where the job failed because too many workers died over it, and the last of them, in which
     it ran alone, was killed or frozen by a fault: poison beside it had not been enough.
     """
-    by_driver, others = [], []
+    by_driver: list[str] = []
+    others: list[str] = []
     for job in jobs:
         if job.status != "failed" or job.task in MUST_FAIL:
             continue

@@ -62,10 +62,10 @@ def enqueue_until_accepted(me: int, step: Step) -> None:
     from django_cfg_tasks.exceptions import EnqueueError
 
     note(PRODUCERS, ("asks", me, step.number))
-    while True:
+    ids: list[str] = []
+    while not ids:
         try:
             ids = CALLS[step.way](step.jobs)
-            break
         except (EnqueueError, DatabaseError, InterfaceError) as error:
             print(f"Step {step.number} is tried again: {type(error).__name__}: {error}", flush=True)  # noqa: T201
             time.sleep(RETRY_SECONDS)

@@ -104,12 +104,12 @@ def _faults(run: Run, times: Times) -> Iterator[str]:
         by_cause[orphan.cause].append(orphan.seconds)
     late = [orphan for orphan in times.orphans if orphan.seconds > REACHED_LATE]
     counts, alone = (Counter(orphan.cause for orphan in found) for found in (late, filter(_is_undisturbed, late)))
-    rows = [
+    by_lateness = [
         (cause, len(found), *_middle_and_worst(found), counts[cause], alone[cause])
         for cause, found in sorted(by_cause.items())
     ]
     head = ("cause", "jobs", "median", "worst", f"after more than {REACHED_LATE:g} s", "though nothing else happened")
-    yield from _table(head, rows)
+    yield from _table(head, by_lateness)
     for orphan in sorted(late, key=lambda orphan: (not _is_undisturbed(orphan), -orphan.seconds))[:EXAMPLES]:
         meanwhile = ", ".join(orphan.meanwhile) or "nothing else"
         yield f"- {orphan.job_id}, {orphan.cause}: {orphan.seconds:.1f} s; meanwhile {meanwhile}"
