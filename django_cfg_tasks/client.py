@@ -14,6 +14,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_cfg_tasks import conf
@@ -51,6 +52,7 @@ REARQ_APP = "django_cfg_tasks.worker.rearq_app.DjangoReArq"
 """By name, as it is the one door upwards: only a process that runs ReArq's CLI opens it."""
 
 _MOST_UNRUNG = 100_000
+LAST_RING_SECONDS = 1.0
 
 
 class ReArqClient:
@@ -177,6 +179,10 @@ class ReArqClient:
         if self._ringer is not None:
             self._ringer.cancel()
             self._ringer = None
+        if self._unrung:
+            # A last try, so that jobs need not wait for the sweeper where Redis is back by now.
+            with suppress(Exception):
+                await asyncio.wait_for(self.broker.ring(list(self._unrung)), LAST_RING_SECONDS)
         await self.waiter.close()
         await self.broker.close()
         if self._store is not None:

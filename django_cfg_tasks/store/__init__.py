@@ -73,15 +73,15 @@ class Store:
         """
         if not self.target.in_django:
             await self._prepare()
-        elif not await self.connection.drive(schema.is_complete(self.target.vendor)):
+        elif not await self.connection.ask(schema.is_complete(self.target.vendor)):
             raise self._not_migrated()
 
     async def _prepare(self) -> None:
         async with self._preparing:
             if self._prepared:
                 return
-            if not await self.connection.drive(schema.is_complete(self.target.vendor)):
-                await self.connection.drive(schema.ensure(self.target.vendor), lock=True)
+            if not await self.connection.ask(schema.is_complete(self.target.vendor)):
+                await self.connection.drive(schema.ensure(self.target.vendor))
             self._prepared = True
 
     async def _execute(self, sql: str, params: list[Any]) -> list[dict[str, Any]]:

@@ -194,20 +194,16 @@ class Connection:
                 raise explained from error
             raise
 
-    async def drive(self, steps: Generator[Query, Rows, T], *, lock: bool = False) -> T:
-        """Run what `schema` asks for, in one transaction; ``lock`` lets one process at a time do so."""
+    async def ask(self, steps: Generator[Query, Rows, T]) -> T:
+        """Ask what `schema` wants to know; it only reads, so that no lock on the file is in its way."""
+        return await _driven(self.execute, steps)
+
+    async def drive(self, steps: Generator[Query, Rows, T]) -> T:
+        """Run what `schema` asks for, in one transaction, one process at a time."""
         async with self.transaction() as run:
-            if lock and self.target.vendor == "postgresql":
+            if self.target.vendor == "postgresql":
                 await run("SELECT pg_advisory_xact_lock(7265617271)")
-            rows: Rows = []
-            try:
-                query = next(steps)
-                while True:
-                    rows = await run(query.sql)
-                    query = steps.send(rows)
-            except StopIteration as end:
-                value: T = end.value
-                return value
+            return await _driven(run, steps)
 
     async def close(self) -> None:
         """Close the connections; the next statement opens new ones."""
@@ -291,6 +287,16 @@ class Connection:
                 "Check that it runs and can be reached."
             )
         return None
+
+
+async def _driven(run: Execute, steps: Generator[Query, Rows, T]) -> T:
+    try:
+        query = next(steps)
+        while True:
+            query = steps.send(await run(query.sql))
+    except StopIteration as end:
+        value: T = end.value
+        return value
 
 
 def _sqlite_runner(raw: Any, placed: Callable[[str], str]) -> Execute:

@@ -38,7 +38,8 @@ class Upkeep:
         self._bury_at = 0.0
         self._purge_at = 0.0
         self._history_at = 0.0
-        self._mended_once = False
+        self._settled_at = 0.0
+        self._last_led = float("-inf")
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -79,7 +80,8 @@ class Upkeep:
         dead = await self._sweeper.forget_dead_workers()
         if dead:
             logger.warning("Dead, and off the list: %s.", ", ".join(dead))
-            self._history_at = min(self._history_at, time.monotonic() + AFTER_DEATH_SECONDS)
+            self._settled_at = time.monotonic() + AFTER_DEATH_SECONDS
+            self._history_at = min(self._history_at, self._settled_at)
 
     async def _purge(self) -> None:
         if time.monotonic() >= self._purge_at:
@@ -87,8 +89,12 @@ class Upkeep:
             self._purge_at = time.monotonic() + PURGE_SECONDS
 
     async def _mend_history(self) -> None:
-        if time.monotonic() >= self._history_at:
-            # Soon again at first: who led before may have died with a death in mind.
-            self._history_at = time.monotonic() + (HISTORY_SECONDS if self._mended_once else AFTER_DEATH_SECONDS)
-            self._mended_once = True
+        now = time.monotonic()
+        if now - self._last_led > 5 * LOOK_SECONDS:
+            # It leads, or leads again: the leader before may have died with a death in mind.
+            self._history_at, self._settled_at = now, now + AFTER_DEATH_SECONDS
+        self._last_led = now
+        if now >= self._history_at:
             self._history.catch_up_soon()
+            # Of a death that was noticed lately there is nothing to be seen yet.
+            self._history_at = self._settled_at if self._settled_at > now else now + HISTORY_SECONDS

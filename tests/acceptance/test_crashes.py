@@ -69,6 +69,12 @@ emit({
 """
 
 
+HISTORY = """
+from django_cfg_tasks.models import TaskLog
+emit(list(TaskLog.objects.values_list("status", flat=True)))
+"""
+
+
 @pytest.fixture
 def make(make_project: Callable[..., TaskProject]) -> Callable[..., TaskProject]:
     def make(**options: Any) -> TaskProject:
@@ -155,11 +161,11 @@ def test_a_job_that_was_given_unheard_is_run(make: Callable[..., TaskProject], r
         wait_until(lambda: redis.exists("rearq:queue:default"), "it has joined its group")
         (line,) = redis.hvals("rearq:worker")
         worker.send(signal.SIGSTOP)
+        redis.client_kill_filter(_type="normal")
         project.run("from shop.tasks import gated\ngated.enqueue('a')")
         # What its broken connection would have brought, had it come through.
         (given,) = redis.xreadgroup("rearq", json.loads(line)["consumer"], {"rearq:queue:default": ">"})
         assert given
-        redis.client_kill_filter(_type="normal")
     worker.send(signal.SIGCONT)
     assert wait_for_states(project, {"success"})["a"][1:3] == [1, ["success"]]
     end(worker)
@@ -170,6 +176,8 @@ def test_a_stopped_worker_that_wakes_up_changes_nothing(make: Callable[..., Task
     stopped = project.worker(name="stopped")
     project.run("from shop.tasks import gated, stubborn\ngated.enqueue('a')\nstubborn.enqueue('b')")
     wait_until(lambda: len(noted(project, "start")) == 2, "both run")
+    # Frozen in the middle of a write, it would keep SQLite's lock, and nobody could go on.
+    wait_until(lambda: project.json(HISTORY) == ["in_progress"] * 2, "its history is written")
     stopped.send(signal.SIGSTOP)
     successor = project.worker(name="successor")
     wait_until(lambda: len(noted(project, "start")) == 4, "both start again", timeout=5 * LEASE)
