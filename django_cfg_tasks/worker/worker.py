@@ -294,7 +294,8 @@ class Worker:
             self._runner.stop(delivery.record.job_id, Stop.canceled)
 
     def _holds(self, job_id: str) -> bool:
-        return job_id in self._deliveries or self._ledger.holds(job_id)
+        # A run that was given up may take its time to end: not a second one beside it (the sweeper rings again).
+        return job_id in self._deliveries or job_id in self._running or self._ledger.holds(job_id)
 
     def _limit_of(self, name: str | None) -> float:
         """Return how long the job that runs under this asyncio task's name may take."""
