@@ -19,6 +19,10 @@ WAKING = 1.0
 those among them that it starts in this moment, may be taken over."""
 
 
+FREEZE = 10.0
+"""Seconds; longer than any fault freezes a worker for."""
+
+
 @dataclass(slots=True)
 class Lives:
     """All processes, by pid, and when they died."""
@@ -72,7 +76,8 @@ def explain_repeats(ledger: Ledger, jobs: dict[str, JobRow], lives: Lives) -> Re
     repeats = Repeats()
     for job_id, runs in ledger.runs.items():
         for before, after in pairwise(runs):
-            cause = _cause(jobs.get(job_id), before, after, lives)
+            job = jobs.get(job_id)
+            cause = _cause(job, before, after, lives) or _late_cause(job, before, after, lives)
             if cause is None:
                 repeats.unexplained.append(_both(before, after, jobs.get(job_id)))
             else:
@@ -93,6 +98,15 @@ def _cause(job: JobRow | None, before: Run, after: Run, lives: Lives) -> str | N
         fate = lives.fate(before.pid, before.began, after.began)
         return f"orphaned by {fate[0]}" if fate else None
     return None
+
+
+def _late_cause(job: JobRow | None, before: Run, after: Run, lives: Lives) -> str | None:
+    """Find the reason for a run that began after its successor: its worker was frozen on the way to its first line."""
+    recorded = job.attempts.get(after.attempt, []) if job else []
+    if after.attempt >= before.attempt or [attempt.outcome for attempt in recorded] != ["orphaned"]:
+        return None
+    frozen = lives.frozen(after.pid, before.began - FREEZE, after.began)
+    return "begun late by a worker that was frozen, its outcome dropped" if frozen is not None else None
 
 
 def overlaps(ledger: Ledger, lives: Lives) -> Iterator[str]:

@@ -143,7 +143,8 @@ def _faults(
 ) -> Iterator[Fault]:
     if not kinds:
         return
-    order = [kind for kind in kinds if kind not in EARLY]
+    others = [kind for kind in kinds if kind not in EARLY]
+    order = list(others)
     more = max(2 if len(kinds) > 1 else 0, int(seconds / SPACING) - len(kinds))
     # A bell that is lost late keeps a short run waiting for the next sweep.
     order += chance.choices((order or list(kinds)) if seconds < SHORT else list(kinds), k=more)
@@ -154,7 +155,10 @@ def _faults(
     spacing = seconds / len(order)
     for number, kind in enumerate(order):
         at = 1.5 + spacing * (number + chance.uniform(0, 0.5))
-        yield Fault(round(at, 2), kind, *_target(chance, kind, producers, workers))
+        # Near the end producers may have nothing left to enqueue.
+        late = kind in EARLY and at > 0.95 * seconds and others
+        chosen = chance.choice(others) if late else kind
+        yield Fault(round(at, 2), chosen, *_target(chance, chosen, producers, workers))
 
 
 def _target(chance: random.Random, kind: str, producers: int, workers: int) -> tuple[int, float]:

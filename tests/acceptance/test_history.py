@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ def history_away(request: pytest.FixtureRequest, project: TaskProject) -> Away:
 
 def ended(project: TaskProject) -> int:
     """How many jobs have ended, by their own table."""
-    with sqlite3.connect(project.folder / "jobs.db", timeout=10) as connection:
+    with closing(sqlite3.connect(project.folder / "jobs.db", timeout=10)) as connection:
         return int(
             connection.execute("SELECT count(*) FROM rearq_job WHERE status IN ('success', 'failed')").fetchone()[0]
         )
