@@ -87,8 +87,7 @@ class Broker:
         ]
         messages = [(keys.FINISHED_CHANNEL, json.dumps(settlement.finished))] if settlement.finished else []
         if later:
-            earliest = {"type": "delay_changed", "ms": min(due for _, due in later)}
-            messages.append((keys.CHANNEL, json.dumps(earliest)))
+            messages.append((keys.CHANNEL, _delay_changed(min(due for _, due in later))))
         what = {
             "acknowledged": [[stream, *ids] for stream, ids in acknowledged.items()],
             "now": [[keys.stream(bell.queue), bell.job_id] for bell in settlement.bells if bell.due_ms is None],
@@ -284,8 +283,7 @@ class Broker:
             pipe.zadd(keys.delay_shard(member, self._config.delay_queue_num), {member: bell.due_ms})
             earliest = bell.due_ms if earliest is None else min(earliest, bell.due_ms)
         if earliest is not None:
-            # The timer sleeps until the earliest due time it knows of: tell it of an earlier one.
-            pipe.publish(keys.CHANNEL, json.dumps({"type": "delay_changed", "ms": earliest}))
+            pipe.publish(keys.CHANNEL, _delay_changed(earliest))
 
     async def _ask(self, answer: Awaitable[T]) -> T:
         try:
@@ -294,6 +292,11 @@ class Broker:
             if (told := explained(self._config, error)) is not None:
                 raise told from error
             raise
+
+
+def _delay_changed(due_ms: int) -> str:
+    """The timer sleeps until the earliest due time that it knows of: tell it of an earlier one."""
+    return json.dumps({"type": "delay_changed", "ms": due_ms})
 
 
 def _entries(flat: Sequence[str]) -> list[Entry]:

@@ -73,14 +73,14 @@ class Store:
         """
         if not self.target.in_django:
             await self._prepare()
-        elif not await self.connection.ask(schema.is_complete(self.target.vendor)):
+        elif not await self.answers():
             raise self._not_migrated()
 
     async def _prepare(self) -> None:
         async with self._preparing:
             if self._prepared:
                 return
-            if not await self.connection.ask(schema.is_complete(self.target.vendor)):
+            if not await self.answers():
                 await self.connection.drive(schema.ensure(self.target.vendor))
             self._prepared = True
 
@@ -199,14 +199,7 @@ class Store:
 
     async def answers(self) -> bool:
         """Ask the database for both tables with all of their columns; False if it lacks some. It only reads."""
-        try:
-            for sql in (self._sql.select, self._sql.results):
-                await self.connection.execute(sql, [dumps([])])
-        except Exception as error:
-            if is_missing_table(error):
-                return False
-            raise
-        return True
+        return await self.connection.ask(schema.is_complete(self.target.vendor))
 
 
 def insert_through_django(records: Sequence[JobRecord], alias: str) -> set[str]:

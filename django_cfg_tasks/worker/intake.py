@@ -37,11 +37,6 @@ class Delivery:
     entry: Entry
     record: JobRecord
 
-    @property
-    def msg_id(self) -> str:
-        """ReArq wants a unique one per attempt; an entry can be delivered again, and two streams share ids."""
-        return f"{self.entry.msg_id}#{self.record.id}.{self.record.attempt}"
-
 
 class _StoppedMeanwhile(Exception):  # noqa: N818 - no error
     """The worker was told to stop while SQL or Redis were awaited; the entries have been rung for anew."""
@@ -71,7 +66,7 @@ class Intake:
         self._group = group
         self._consumer = consumer
         self._name = f"{group}-{consumer}"
-        self._recovery = Recovery(self._config, self._store, self._broker, self._name)
+        self._recovery = Recovery(self._config, self._store, self._broker)
         self._alone_from = deaths_before_running_alone(self._config)
         self._pace = self._config.lease / 4
         self._take_over_at = 0.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from django_cfg_tasks.broker import Bell, Broker, Entry, Settlement
 from django_cfg_tasks.client import bell_of
 from django_cfg_tasks.exceptions import BrokerUnavailableError, StoreUnavailableError
-from django_cfg_tasks.jobs import WAITING, AttemptOutcome, JobStatus
+from django_cfg_tasks.jobs import WAITING, AttemptOutcome, JobRecord, JobStatus
 from django_cfg_tasks.signals import announce
 from django_cfg_tasks.store import Outcome, Store, is_refusal
 
@@ -29,6 +29,11 @@ class Line:
 
     entry: Entry
     outcome: Outcome
+
+
+def msg_id_of(entry: Entry, record: JobRecord) -> str:
+    """Return the id of an attempt: ReArq wants a unique one, an entry can be delivered again, two streams share ids."""
+    return f"{entry.msg_id}#{record.id}.{record.attempt}"
 
 
 class Ledger:

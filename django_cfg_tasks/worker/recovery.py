@@ -17,6 +17,7 @@ from django_cfg_tasks.exceptions import PoisonedJobError, WorkerLostError
 from django_cfg_tasks.jobs import WAITING, Attempt, AttemptOutcome, JobRecord, JobStatus
 from django_cfg_tasks.signals import announce, announce_orphan
 from django_cfg_tasks.store import NO_LIMIT, Outcome, Store
+from django_cfg_tasks.worker.ledger import msg_id_of
 
 logger = logging.getLogger("django_cfg_tasks.worker")
 
@@ -47,12 +48,11 @@ def deaths_before_running_alone(config: RearqConfig) -> int:
 class Recovery:
     """Looks into jobs that can't be claimed, for one worker."""
 
-    def __init__(self, config: RearqConfig, store: Store, broker: Broker, worker_name: str) -> None:
+    def __init__(self, config: RearqConfig, store: Store, broker: Broker) -> None:
         self._most_deaths = config.max_deliveries
         self._alone_from = deaths_before_running_alone(config)
         self._store = store
         self._broker = broker
-        self._worker_name = worker_name
 
     async def look_into(self, entries: Iterable[Entry]) -> Findings:
         """Find out why these could not be claimed, and record the ends of attempts whose workers are dead.
@@ -120,4 +120,4 @@ class Recovery:
             record.error_class, record.error_message = attempt.error_class, attempt.error_message
         else:
             record.start_time = None
-        return Outcome(record, attempt, f"{entry.msg_id}#{record.id}.{record.attempt}")
+        return Outcome(record, attempt, msg_id_of(entry, record))

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Sequence
 
-from django_cfg_tasks.broker import Bell, Broker, Census, Entry, Settlement, keys
+from django_cfg_tasks.broker import Bell, Census, Entry, Settlement, keys
 from django_cfg_tasks.client import ReArqClient
 from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.registry import tasks
@@ -35,7 +35,7 @@ class Sweeper:
     def __init__(self, client: ReArqClient) -> None:
         self._config = client.rearq_config
         self._store = client.store
-        self._broker: Broker = client.broker
+        self._broker = client.broker
 
     async def is_due(self) -> bool:
         """Whether the last sweep was long ago, or this Redis knows of none, as after a wipe."""

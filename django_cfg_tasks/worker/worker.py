@@ -26,7 +26,7 @@ from django_cfg_tasks.signals import announce
 from django_cfg_tasks.store import Outcome
 from django_cfg_tasks.worker.intake import Delivery, Intake
 from django_cfg_tasks.worker.lease import Lease
-from django_cfg_tasks.worker.ledger import Ledger, Line
+from django_cfg_tasks.worker.ledger import Ledger, Line, msg_id_of
 from django_cfg_tasks.worker.runner import Runner, Stop
 from django_cfg_tasks.worker.shutdown import wait_any
 from django_cfg_tasks.worker.watch import LoopWatch
@@ -259,7 +259,7 @@ class Worker:
             self._alone = self._alone and bool(self._ready)
         if self._deliveries.get(record.job_id) is delivery:
             del self._deliveries[record.job_id]
-            self._ledger.add(Line(delivery.entry, Outcome(record, attempt, delivery.msg_id)))
+            self._ledger.add(Line(delivery.entry, Outcome(record, attempt, msg_id_of(delivery.entry, record))))
             self._count(record)
         self._start_ready()
         self._room.set()
@@ -358,7 +358,7 @@ class Worker:
         """Put a job back that has not ended: at the end of its queue, without an attempt or a retry used."""
         record = delivery.record.snapshot()
         record.status, record.due_time, record.start_time = JobStatus.queued, None, None
-        self._ledger.add(Line(delivery.entry, Outcome(record, None, delivery.msg_id)))
+        self._ledger.add(Line(delivery.entry, Outcome(record, None, msg_id_of(delivery.entry, record))))
 
     # The process
 

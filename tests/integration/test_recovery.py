@@ -115,7 +115,7 @@ def test_what_becomes_of_entries_that_can_not_be_claimed(
         beat = (keys.ALIVE_PREFIX + "alive", keys.WORKERS, keys.PULSE, keys.GRACE, 60_000, "alive", "{}")
         await broker.client.eval(script("heartbeat"), 4, *beat)
         entries = [Entry("default", f"{number}-0", name) for number, name in enumerate([*names, "unknown"])]
-        recovery = Recovery(config, store, broker, "me")
+        recovery = Recovery(config, store, broker)
         in_grace = await recovery.look_into(entries)
         assert {entry.job_id for entry in in_grace.drop} == {*names, "unknown"}
         await broker.client.delete(keys.GRACE)
