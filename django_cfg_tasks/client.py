@@ -12,34 +12,23 @@ import datetime as dt
 import logging
 import os
 import threading
-from collections import deque
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_cfg_tasks import conf
-from django_cfg_tasks.broker import Bell, Broker
+from django_cfg_tasks.acceptance import Acceptance
+from django_cfg_tasks.broker import Broker
 from django_cfg_tasks.config import RearqConfig, TaskConfig
 from django_cfg_tasks.exceptions import (
     BrokerUnavailableError,
-    EnqueueError,
     JobNotFoundError,
-    StoreUnavailableError,
     TasksDisabledError,
-    TasksError,
 )
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.loop import Batcher, HomeLoop
 from django_cfg_tasks.results import ResultWaiter
 from django_cfg_tasks.signals import announce
-from django_cfg_tasks.store import (
-    Store,
-    insert_through_django,
-    is_refusal,
-    load_through_django,
-    target_of_django,
-    target_of_url,
-)
+from django_cfg_tasks.store import Store, target_of_django, target_of_url
 
 if TYPE_CHECKING:
     from rearq import ReArq
@@ -50,9 +39,6 @@ T = TypeVar("T")
 
 REARQ_APP = "django_cfg_tasks.worker.rearq_app.DjangoReArq"
 """By name, as it is the one door upwards: only a process that runs ReArq's CLI opens it."""
-
-_MOST_UNRUNG = 100_000
-LAST_RING_SECONDS = 1.0
 
 
 class ReArqClient:
@@ -68,11 +54,8 @@ class ReArqClient:
         self._store: Store | None = None
         self._rearq: ReArq | None = None
         self._lock = threading.Lock()
-        self._enqueues: Batcher[JobRecord, bool] = Batcher(self.home, self._write)
-        self._rings: Batcher[JobRecord, bool] = Batcher(self.home, self._ring_committed)
+        self.acceptance = Acceptance(self.home, self.broker, lambda: self.store, in_django=config.rearq.db_url is None)
         self._loads: Batcher[str, JobRecord | None] = Batcher(self.home, self._load)
-        self._unrung: deque[Bell] = deque(maxlen=_MOST_UNRUNG)
-        self._ringer: asyncio.Task[None] | None = None
         self.waiter = ResultWaiter(self.broker, self._load_one)
         atexit.register(self.close)
 
@@ -110,21 +93,18 @@ class ReArqClient:
         """Store jobs and ring for them; wait until they are stored. For sync code.
 
         Inside ``transaction.atomic()`` they become part of the transaction, unless ``on_commit`` is False.
-        Returns, for each, None if it is new, else the job that had its id already. EnqueueError if the
-        database refuses or can't be reached; a Redis that can't be reached only delays the jobs.
+        Returns, for each, None if it is new, else the job that has its id or unique key already. EnqueueError if
+        the database refuses or can't be reached (a Redis that can't be reached only delays the jobs),
+        TaskDisabledError if the task is disabled.
         """
         self._refuse_if_disabled()
         self.home.refuse_here("await task.delay(...) or await task.aenqueue(...)")
-        if on_commit and _in_transaction():
-            return self._enqueue_in_transaction(records)
-        return self._accepted(records, self._enqueues.submit(list(records)).result())
+        return self.acceptance.accept(records, on_commit=on_commit)
 
     async def aenqueue(self, records: Sequence[JobRecord]) -> list[JobRecord | None]:
         """`enqueue`, for async code; it knows no transaction."""
         self._refuse_if_disabled()
-        new = await asyncio.wrap_future(self._enqueues.submit(list(records)))
-        known = await self.aload([r.job_id for r, fresh in zip(records, new, strict=True) if not fresh])
-        return [None if fresh else known.get(r.job_id) for r, fresh in zip(records, new, strict=True)]
+        return await self.acceptance.aaccept(records)
 
     # Asking about jobs
 
@@ -176,85 +156,13 @@ class ReArqClient:
 
     async def aclose(self) -> None:
         """Close all connections; on the home loop."""
-        if self._ringer is not None:
-            self._ringer.cancel()
-            self._ringer = None
-        if self._unrung:
-            # A last try, so that jobs need not wait for the sweeper where Redis is back by now.
-            with suppress(Exception):
-                await asyncio.wait_for(self.broker.ring(list(self._unrung)), LAST_RING_SECONDS)
+        await self.acceptance.aclose()
         await self.waiter.close()
         await self.broker.close()
         if self._store is not None:
             await self._store.close()
 
     # On the home loop
-
-    async def _write(self, records: list[JobRecord]) -> list[bool | BaseException]:
-        try:
-            new = await self.store.insert(records)
-        except StoreUnavailableError as error:
-            raise EnqueueError(f"The job was not accepted. {error}") from error
-        except TasksError:
-            raise
-        except Exception as error:
-            if len(records) > 1 and is_refusal(error):
-                # One bad row must not cost the others of its batch theirs.
-                return [(await self._write_one(record)) for record in records]
-            raise EnqueueError(f"The job was not accepted: {type(error).__name__}: {error}") from error
-        # Of two with one id in a batch, the first is the new one.
-        fresh_ids, first = set(new), []
-        for record in records:
-            first.append(record.job_id in fresh_ids)
-            fresh_ids.discard(record.job_id)
-        await self._committed([record for record, fresh in zip(records, first, strict=True) if fresh])
-        return [*first]
-
-    async def _write_one(self, record: JobRecord) -> bool | BaseException:
-        try:
-            return (await self._write([record]))[0]
-        except Exception as error:
-            return error
-
-    async def _ring_committed(self, records: list[JobRecord]) -> list[bool | BaseException]:
-        await self._committed(records)
-        return [True] * len(records)
-
-    async def _committed(self, records: list[JobRecord]) -> None:
-        """Tell Redis, and whoever listens, of jobs that are stored."""
-        if not records:
-            return
-        announce(records)
-        await self.ring([bell_of(record) for record in records])
-
-    async def ring(self, bells: Sequence[Bell]) -> None:
-        """Ring; while Redis is away, keep the bells in mind and go on at once."""
-        if not self._unrung:
-            try:
-                await self.broker.ring(bells)
-                return
-            except Exception as error:
-                # They are stored: whatever Redis has against the bell, the caller's enqueue has succeeded.
-                level = logging.WARNING if isinstance(error, BrokerUnavailableError) else logging.ERROR
-                logger.log(level, "%d job(s) are stored and will be run once Redis is back. %s", len(bells), error)
-        # A full deque forgets the oldest: the sweeper finds them in SQL.
-        self._unrung.extend(bells)
-        if self._ringer is None or self._ringer.done():
-            self._ringer = asyncio.get_running_loop().create_task(self._ring_again(), name="django_cfg_tasks-ringer")
-
-    async def _ring_again(self) -> None:
-        pause = 0.2
-        while self._unrung:
-            bells = [self._unrung[index] for index in range(min(500, len(self._unrung)))]
-            try:
-                await self.broker.ring(bells)
-            except Exception:  # said by whoever rang first
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 5)
-                continue
-            for _ in bells:
-                self._unrung.popleft()
-        logger.info("Redis is back; all stored jobs have been rung for.")
 
     async def _load(self, job_ids: list[str]) -> list[JobRecord | BaseException | None]:
         found = await self.store.load(set(job_ids), attempts=True)
@@ -280,43 +188,6 @@ class ReArqClient:
             logger.warning("Job %s is canceled, but a worker that runs it could not be told. %s", job_id, error)
         return True
 
-    # In the caller's thread
-
-    def _enqueue_in_transaction(self, records: Sequence[JobRecord]) -> list[JobRecord | None]:
-        from django.db import DatabaseError, transaction
-
-        alias = conf.DATABASE_ALIAS
-        if self.rearq_config.db_url is not None:
-            # The jobs' database knows nothing of this transaction: all of it waits for the commit.
-            def submit() -> None:
-                self._enqueues.submit(list(records)).result()
-
-            transaction.on_commit(submit, using=alias)
-            return [None] * len(records)
-        try:
-            new = insert_through_django(records, alias)
-        except DatabaseError as error:
-            raise EnqueueError(f"The job was not accepted: {error}".rstrip(".") + ".") from error
-        fresh = [record for record in records if record.job_id in new]
-        if fresh:
-            transaction.on_commit(lambda: self._after_commit(fresh), using=alias)
-        known = (
-            load_through_django([r.job_id for r in records if r.job_id not in new], alias)
-            if len(fresh) < len(records)
-            else {}
-        )
-        return [None if record.job_id in new else known.get(record.job_id) for record in records]
-
-    def _after_commit(self, records: list[JobRecord]) -> None:
-        if self.home.is_here():
-            self._rings.submit(records)
-        else:
-            self._rings.submit(records).result()
-
-    def _accepted(self, records: Sequence[JobRecord], new: list[bool]) -> list[JobRecord | None]:
-        known = self.load([r.job_id for r, fresh in zip(records, new, strict=True) if not fresh])
-        return [None if fresh else known.get(r.job_id) for r, fresh in zip(records, new, strict=True)]
-
     def _refuse_if_disabled(self) -> None:
         if not self.config.enabled:
             raise TasksDisabledError(
@@ -325,19 +196,8 @@ class ReArqClient:
             )
 
 
-def bell_of(record: JobRecord) -> Bell:
-    """Return how to ring for a job that waits."""
-    return Bell(record.queue, record.job_id, round(record.due_time.timestamp() * 1000) if record.due_time else None)
-
-
 def _present(records: list[JobRecord | None]) -> dict[str, JobRecord]:
     return {record.job_id: record for record in records if record is not None}
-
-
-def _in_transaction() -> bool:
-    from django.db import connections
-
-    return bool(connections[conf.DATABASE_ALIAS].in_atomic_block)
 
 
 _client: ReArqClient | None = None

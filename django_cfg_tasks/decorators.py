@@ -8,18 +8,18 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
+from django_cfg_tasks.cron import CatchUp, Cron, Overlap, grace_of, zone_of
 from django_cfg_tasks.exceptions import DeclarationError, SerializationError
-from django_cfg_tasks.options import TaskOptions
+from django_cfg_tasks.options import TaskDeclaration, TaskOptions
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.schedule import Schedule
-from django_cfg_tasks.task import AsyncTask, Cron, SyncTask, Task
+from django_cfg_tasks.task import AsyncTask, SyncTask, Task
+from django_cfg_tasks.templates import check_template
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Expire = float | dt.timedelta | dt.datetime | None
-RetryErrors = type[BaseException] | Iterable[type[BaseException]]
 RunAtStart = bool | Sequence[Any] | Mapping[str, Any]
 
 
@@ -42,45 +42,9 @@ def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: .
 @overload
 def task(function: Callable[P, R], /) -> SyncTask[P, R]: ...
 @overload
-def task(
-    *,
-    bind: Literal[True],
-    queue: str = ...,
-    name: str | None = ...,
-    job_retry: int | None = ...,
-    job_retry_after: int | None = ...,
-    job_timeout: float | None = ...,
-    retry_backoff: bool | float = ...,
-    retry_backoff_max: float = ...,
-    retry_jitter: bool = ...,
-    retry_on: RetryErrors | None = ...,
-    do_not_retry: RetryErrors = ...,
-    expire: Expire = ...,
-    run_with_lock: bool = ...,
-    lock_timeout: float = ...,
-    mask: Iterable[str] = ...,
-    log_args: bool = ...,
-) -> _BindDecorator: ...
+def task(*, bind: Literal[True], name: str | None = ..., **options: Unpack[TaskDeclaration]) -> _BindDecorator: ...
 @overload
-def task(
-    *,
-    queue: str = ...,
-    name: str | None = ...,
-    bind: Literal[False] = ...,
-    job_retry: int | None = ...,
-    job_retry_after: int | None = ...,
-    job_timeout: float | None = ...,
-    retry_backoff: bool | float = ...,
-    retry_backoff_max: float = ...,
-    retry_jitter: bool = ...,
-    retry_on: RetryErrors | None = ...,
-    do_not_retry: RetryErrors = ...,
-    expire: Expire = ...,
-    run_with_lock: bool = ...,
-    lock_timeout: float = ...,
-    mask: Iterable[str] = ...,
-    log_args: bool = ...,
-) -> _Decorator: ...
+def task(*, bind: Literal[False] = ..., name: str | None = ..., **options: Unpack[TaskDeclaration]) -> _Decorator: ...
 def task(function: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
     """Declare a function, ``async def`` or ``def``, as a task; as ``@task`` or ``@task(...)``.
 
@@ -90,8 +54,11 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
     configuration's. ``retry_backoff`` (True, or seconds to start with), ``retry_backoff_max``,
     ``retry_jitter``: pauses between retries that grow. ``retry_on``, ``do_not_retry``: exception classes, which
     errors are worth a retry. ``expire``: jobs not started by then never are. ``run_with_lock``, ``lock_timeout``
-    (seconds): one run at a time over all workers. ``mask``: argument names to hide wherever arguments are
-    shown; ``log_args=False``: keep them out of the history altogether.
+    (seconds): one run at a time over all workers, or with ``lock_key`` (a template of arguments such as
+    "account:{account_id}") one for each text that it gives. ``max_concurrent``, ``rate_limit`` ("10/s"): how many
+    run at once, or start in a time, over all workers. ``unique`` (True, or a template of arguments), ``unique_for``
+    ("until_start", "until_done" or seconds): a second job like it is not enqueued. ``mask``: argument names to hide
+    wherever arguments are shown; ``log_args=False``: keep them out of the history altogether.
 
     DeclarationError says what can't be declared; DuplicateTaskError names both places of a name.
     """
@@ -106,63 +73,65 @@ def cron_task(
     *,
     bind: Literal[True],
     run_at_start: RunAtStart = ...,
-    queue: str = ...,
+    timezone: str | dt.tzinfo | None = ...,
+    misfire_grace: float | dt.timedelta = ...,
+    catch_up: CatchUp = ...,
+    overlap: Overlap = ...,
     name: str | None = ...,
-    job_retry: int | None = ...,
-    job_retry_after: int | None = ...,
-    job_timeout: float | None = ...,
-    retry_backoff: bool | float = ...,
-    retry_backoff_max: float = ...,
-    retry_jitter: bool = ...,
-    retry_on: RetryErrors | None = ...,
-    do_not_retry: RetryErrors = ...,
-    expire: Expire = ...,
-    run_with_lock: bool = ...,
-    lock_timeout: float = ...,
-    mask: Iterable[str] = ...,
-    log_args: bool = ...,
+    **options: Unpack[TaskDeclaration],
 ) -> _BindDecorator: ...
 @overload
 def cron_task(
     cron: str,
     *,
-    run_at_start: RunAtStart = ...,
-    queue: str = ...,
-    name: str | None = ...,
     bind: Literal[False] = ...,
-    job_retry: int | None = ...,
-    job_retry_after: int | None = ...,
-    job_timeout: float | None = ...,
-    retry_backoff: bool | float = ...,
-    retry_backoff_max: float = ...,
-    retry_jitter: bool = ...,
-    retry_on: RetryErrors | None = ...,
-    do_not_retry: RetryErrors = ...,
-    expire: Expire = ...,
-    run_with_lock: bool = ...,
-    lock_timeout: float = ...,
-    mask: Iterable[str] = ...,
-    log_args: bool = ...,
+    run_at_start: RunAtStart = ...,
+    timezone: str | dt.tzinfo | None = ...,
+    misfire_grace: float | dt.timedelta = ...,
+    catch_up: CatchUp = ...,
+    overlap: Overlap = ...,
+    name: str | None = ...,
+    **options: Unpack[TaskDeclaration],
 ) -> _Decorator: ...
-def cron_task(cron: str, *, run_at_start: RunAtStart = False, name: str | None = None, **options: Any) -> Any:
-    """Declare a task that the timer enqueues by itself, in Django's time zone.
+def cron_task(
+    cron: str,
+    *,
+    run_at_start: RunAtStart = False,
+    timezone: str | dt.tzinfo | None = None,
+    misfire_grace: float | dt.timedelta = 300,
+    catch_up: CatchUp = "latest",
+    overlap: Overlap = "allow",
+    name: str | None = None,
+    **options: Any,
+) -> Any:
+    """Declare a task that the timer enqueues by itself.
 
     ``cron``: five fields (minute hour day month weekday), six with seconds first, or an alias such as
-    ``@hourly``. ``run_at_start``: also once when a timer starts, with a sequence of positional or a mapping of
-    keyword arguments if given. The other options are those of `task`; it can be enqueued like any other.
+    ``@hourly``, read in ``timezone`` (a name such as "Europe/Paris"), by default Django's. ``run_at_start``: also
+    once when a timer starts, with a sequence of positional or a mapping of keyword arguments if given.
+    ``catch_up``: which due times that passed while no timer ran are made up for, unless they passed more than
+    ``misfire_grace`` (seconds) ago: "none", the "latest", or "all". ``overlap``: "skip" leaves a due time out while
+    the job of an earlier one is not final. The other options are those of `task`; it can be enqueued like any other.
 
-    InvalidCronError names the field at fault.
+    InvalidCronError names the field at fault, DeclarationError the option.
     """
     if callable(cron):
         raise DeclarationError('@cron_task needs to know when: @cron_task(cron="0 * * * *").')
-    schedule = Schedule.parse(cron)
     if not isinstance(run_at_start, bool | Mapping):
         if isinstance(run_at_start, str | bytes) or not isinstance(run_at_start, Sequence):
             raise DeclarationError(f"run_at_start={run_at_start!r}: it takes True, or a tuple or dict of arguments.")
         run_at_start = tuple(run_at_start)
     elif isinstance(run_at_start, Mapping):
         run_at_start = dict(run_at_start)
-    return lambda function: _declare(function, name, Cron(schedule, run_at_start), options)
+    declared = Cron(
+        Schedule.parse(cron),
+        run_at_start,
+        timezone=zone_of(timezone),
+        misfire_grace=grace_of(misfire_grace),
+        catch_up=catch_up,
+        overlap=overlap,
+    )
+    return lambda function: _declare(function, name, declared, options)
 
 
 def _declare(
@@ -189,6 +158,10 @@ def _declare(
     options = {name: _frozen(value) if name in _TUPLES else value for name, value in options.items()}
     kind = AsyncTask if inspect.iscoroutinefunction(function) else SyncTask
     declared: Task[..., Any] = kind(function, function.__name__ if name is None else name, TaskOptions(**options), cron)
+    for option in ("lock_key", "unique"):
+        template = getattr(declared.options, option)
+        if isinstance(template, str):
+            check_template(option, template, declared.codec.signature.parameters)
     if cron is not None:
         _check_arguments(declared, cron)
     tasks.add(declared)

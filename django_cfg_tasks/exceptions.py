@@ -40,6 +40,10 @@ class TasksDisabledError(EnqueueError):
     """Tasks are switched off (TaskConfig(enabled=False)), so nothing can be enqueued."""
 
 
+class TaskDisabledError(EnqueueError):
+    """The task is disabled (client.disable), so no job of it is accepted."""
+
+
 class ArgumentsError(EnqueueError):
     """The arguments don't fit the task's signature."""
 
@@ -74,6 +78,10 @@ class BrokerUnavailableError(TasksError):
 
 class EmbeddedRedisError(BrokerUnavailableError):
     """The embedded Redis could not be started."""
+
+
+class LockTimeoutError(TasksError):
+    """The lock was not free in time."""
 
 
 class WrongThreadError(TasksError):

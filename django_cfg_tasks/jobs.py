@@ -114,6 +114,11 @@ class JobRecord:
     attempts: list[Attempt] = field(default_factory=list)
     progress: float | None = None
     progress_message: str = ""
+    unique_key: str | None = None
+    """What no other job that waits or runs may have. Its first letter says how long: until the Start, until Done, for
+    a Time, which ends at ``unique_until``."""
+    unique_until: dt.datetime | None = None
+    even_if_disabled: bool = False
 
     @property
     def revision(self) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self, TypedDict
+from typing import Any, Literal, Self, TypedDict
 
 from django_cfg_tasks import conf
 from django_cfg_tasks.exceptions import DeclarationError, InvalidOptionError, TasksError
@@ -14,6 +16,10 @@ from django_cfg_tasks.jobs import MAX_NAME, MAX_QUEUE_NAME
 Delay = float | dt.timedelta
 Moment = dt.datetime | dt.timedelta | float
 Errors = tuple[type[BaseException], ...]
+ErrorClasses = type[BaseException] | Iterable[type[BaseException]]
+UniqueFor = Literal["until_start", "until_done"] | float | dt.timedelta
+_RATE = re.compile(r"(?P<count>[1-9]\d{0,8})/(?P<number>[1-9]\d{0,8})?(?P<unit>[smhd])")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MOST_SECONDS = 10_000_000_000
 
 
@@ -40,6 +46,15 @@ class TaskOptions:
     bind: bool = False
     run_with_lock: bool = False
     lock_timeout: float = 300
+    lock_key: str | None = None
+    """A template of arguments: only jobs for which it gives the same text wait for each other. It implies the lock."""
+    max_concurrent: int | None = None
+    """How many jobs run at once, over all workers."""
+    rate_limit: str | None = None
+    """How many jobs start in a time, over all workers: "10/s", "100/m", "5/10s"."""
+    unique: bool | str = False
+    """Whether a second job with the same arguments (True), or for which this template gives the same text, is left."""
+    unique_for: UniqueFor = "until_done"
     mask: tuple[str, ...] = ()
     """Further argument names whose values are never shown."""
     log_args: bool = True
@@ -50,14 +65,40 @@ class TaskOptions:
         _check_retries(self.job_retry, self.job_retry_after, DeclarationError)
         _check_timeout(self.job_timeout, DeclarationError)
         self._check_retry_policy()
-        if not _is_number(self.lock_timeout) or not 1 <= self.lock_timeout <= 86_400:
-            raise DeclarationError(f"lock_timeout={self.lock_timeout!r}: a lock is held for 1 to 86400 seconds.")
+        self._check_limits()
         if self.expire is not None:
             _check_moment(self.expire, "expire", DeclarationError)
         if isinstance(self.mask, str):
             raise DeclarationError(f"mask={self.mask!r}: it takes the names in a list, as in mask=[{self.mask!r}].")
         if not isinstance(self.mask, tuple) or not all(isinstance(name, str) for name in self.mask):
             raise DeclarationError(f"mask={self.mask!r}: it takes a list of names.")
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether its jobs may have to wait for others though a worker is free."""
+        return self.run_with_lock or self.lock_key is not None or bool(self.max_concurrent) or bool(self.rate_limit)
+
+    def _check_limits(self) -> None:
+        if not _is_number(self.lock_timeout) or not 1 <= self.lock_timeout <= 86_400:
+            raise DeclarationError(f"lock_timeout={self.lock_timeout!r}: a lock is held for 1 to 86400 seconds.")
+        if self.lock_key is not None and not (isinstance(self.lock_key, str) and self.lock_key):
+            raise DeclarationError(f'lock_key={self.lock_key!r}: it takes a text such as "account:{{account_id}}".')
+        most = self.max_concurrent
+        if most is not None and (type(most) is not int or not 1 <= most <= 100_000):
+            raise DeclarationError(f"max_concurrent={most!r}: it takes a whole number from 1 to 100000.")
+        if self.rate_limit is not None:
+            rate_of(self.rate_limit)
+        if not isinstance(self.unique, bool) and not (isinstance(self.unique, str) and self.unique):
+            raise DeclarationError(f'unique={self.unique!r}: it takes True, or a text such as "report:{{day}}".')
+        if self.unique_for not in ("until_start", "until_done"):
+            try:
+                seconds = seconds_of(self.unique_for, "unique_for")  # type: ignore[arg-type]
+            except InvalidOptionError:
+                seconds = 0
+            if seconds <= 0:
+                raise DeclarationError(
+                    f'unique_for={self.unique_for!r}: it takes "until_start", "until_done", or seconds above 0.'
+                )
 
     def _check_retry_policy(self) -> None:
         for name in ("retry_backoff", "retry_backoff_max"):
@@ -93,6 +134,7 @@ class CallOptions:
     job_timeout: float | None = None
     user: Any = None
     on_commit: bool = True
+    even_if_disabled: bool = False
 
     def __post_init__(self) -> None:
         if self.queue is not None:
@@ -148,6 +190,31 @@ class Options(TypedDict, total=False):
     job_timeout: float | None
     user: Any
     on_commit: bool
+    even_if_disabled: bool
+
+
+class TaskDeclaration(TypedDict, total=False):
+    """What `@task` and `@cron_task` take beside ``name`` and ``bind``, for type checkers."""
+
+    queue: str
+    job_retry: int | None
+    job_retry_after: int | None
+    job_timeout: float | None
+    retry_backoff: bool | float
+    retry_backoff_max: float
+    retry_jitter: bool
+    retry_on: ErrorClasses | None
+    do_not_retry: ErrorClasses
+    expire: Moment | None
+    run_with_lock: bool
+    lock_timeout: float
+    lock_key: str | None
+    max_concurrent: int | None
+    rate_limit: str | None
+    unique: bool | str
+    unique_for: UniqueFor
+    mask: Iterable[str]
+    log_args: bool
 
 
 CALL_OPTIONS = frozenset(field.name for field in fields(CallOptions))
@@ -182,6 +249,16 @@ def seconds_of(value: Delay, name: str) -> float:
     if not abs(seconds) <= _MOST_SECONDS:
         raise InvalidOptionError(f"{name}={value!r}: it takes at most {_MOST_SECONDS:,} seconds, about 300 years.")
     return float(seconds)
+
+
+def rate_of(rate_limit: str) -> tuple[int, float]:
+    """Return a rate limit as how many, and in how many seconds; DeclarationError where it is none."""
+    match = _RATE.fullmatch(rate_limit) if isinstance(rate_limit, str) else None
+    if match is None:
+        raise DeclarationError(
+            f'rate_limit={rate_limit!r}: it takes a number and a time, as in "10/s", "100/m", "5/10s" or "1000/d".'
+        )
+    return int(match["count"]), float(int(match["number"] or 1) * _UNIT_SECONDS[match["unit"]])
 
 
 def check_queue(queue: Any, error: type[TasksError]) -> None:

@@ -83,6 +83,23 @@ class Codec:
             {name: _decode(value, adapters.get(self._collector(name))) for name, value in kwargs.items()},
         )
 
+    def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return stored arguments by the names of their parameters, with the defaults of those that were not given.
+
+        All of it JSON data; a default that is none is written as Python shows it. ArgumentsError where the
+        arguments don't fit today's signature.
+        """
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentsError(f"{self._function.__name__}{self.signature} was called otherwise: {error}.") from None
+        given = set(bound.arguments)
+        bound.apply_defaults()
+        return {
+            name: value if name in given else to_jsonable_python(value, bytes_mode="base64", fallback=repr)
+            for name, value in bound.arguments.items()
+        }
+
     def decode_result(self, value: Any) -> Any:
         """Return a stored result as the function's return annotation wants it, else as it is."""
         return _decode(value, self._adapters.get("return"))
@@ -127,9 +144,9 @@ def encode_result(value: Any) -> Any:
     return _encode(value, _RESULT, None)
 
 
-def dumps(value: Any) -> str:
+def dumps(value: Any, *, sort_keys: bool = False) -> str:
     """Write JSON data in its shortest form."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return json.dumps(value, separators=(",", ":"), allow_nan=False, sort_keys=sort_keys)
 
 
 def _encode(value: Any, name: str, limit: int | None) -> Any:

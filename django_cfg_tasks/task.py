@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import hashlib
 import inspect
 import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -12,25 +13,27 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 from uuid import uuid4
 
 from django_cfg_tasks.client import get_rearq_client
+from django_cfg_tasks.cron import Cron
 from django_cfg_tasks.exceptions import DeclarationError, InvalidOptionError
 from django_cfg_tasks.job import Job
 from django_cfg_tasks.jobs import MAX_NAME, JobRecord, JobStatus
-from django_cfg_tasks.options import DELAY_OPTIONS, CallOptions, Delay, Moment, Options, TaskOptions, expire_time
-from django_cfg_tasks.schedule import Schedule
-from django_cfg_tasks.serialization import Codec
+from django_cfg_tasks.options import (
+    DELAY_OPTIONS,
+    CallOptions,
+    Delay,
+    Moment,
+    Options,
+    TaskOptions,
+    expire_time,
+    seconds_of,
+)
+from django_cfg_tasks.serialization import Codec, dumps
+from django_cfg_tasks.templates import filled
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 Arguments = Mapping[str, Any] | Sequence[Any]
-
-
-@dataclass(frozen=True)
-class Cron:
-    """When a task runs by itself, and with what arguments it runs once at the timer's start."""
-
-    schedule: Schedule
-    run_at_start: bool | tuple[Any, ...] | dict[str, Any] = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +86,7 @@ class Task(Generic[P, R]):
         """Return a copy whose jobs are enqueued with ``options``; the task itself stays as it is.
 
         ``queue``, ``countdown`` or ``eta``, ``expire``, ``job_id``, ``job_retry``, ``job_retry_after``,
-        ``job_timeout``, ``user``, ``on_commit``. InvalidOptionError names what is wrong.
+        ``job_timeout``, ``user``, ``on_commit``, ``even_if_disabled``. InvalidOptionError names what is wrong.
         """
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
@@ -202,6 +205,9 @@ class Task(Generic[P, R]):
         # JSON knows no infinity; float() reads the word.
         timeout = "inf" if call.job_timeout == math.inf else call.job_timeout
         extra = {"user": call.user_key(), "job_timeout": timeout}
+        if options.lock_key is not None:
+            self.lock_key(stored_args, stored_kwargs)  # refuse here what no worker could do
+        unique_key, unique_until = self._unique(stored_args, stored_kwargs, now)
         return JobRecord(
             job_id=call.job_id or uuid4().hex,
             task=self.name,
@@ -215,7 +221,29 @@ class Task(Generic[P, R]):
             expire_time=expire_time(call.expire if call.expire is not None else options.expire, now),
             due_time=due,
             options={name: value for name, value in extra.items() if value is not None},
+            unique_key=unique_key,
+            unique_until=unique_until,
+            even_if_disabled=call.even_if_disabled,
         )
+
+    def lock_key(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """Return what a job with these stored arguments locks; EnqueueError where ``lock_key=`` can't be filled."""
+        template = self.options.lock_key
+        return self.name if template is None else filled("lock_key", template, self.codec.arguments(args, kwargs))
+
+    def _unique(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], now: dt.datetime
+    ) -> tuple[str | None, dt.datetime | None]:
+        """Return what no second job may have, and until when; see `JobRecord.unique_key`."""
+        unique, lasting = self.options.unique, self.options.unique_for
+        if unique is False:
+            return None, None
+        arguments = self.codec.arguments(args, kwargs)
+        text = dumps(arguments, sort_keys=True) if unique is True else filled("unique", unique, arguments)
+        key = hashlib.sha256(f"{self.name}\0{text}".encode()).hexdigest()
+        if isinstance(lasting, str):
+            return f"{lasting.removeprefix('until_')[0]}:{key}", None
+        return f"t:{key}", now + dt.timedelta(seconds=seconds_of(lasting, "unique_for"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

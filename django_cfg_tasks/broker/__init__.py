@@ -21,12 +21,12 @@ from redis import exceptions
 from django_cfg_tasks.broker import keys
 from django_cfg_tasks.broker.census import PAGE, Census, CensusTaker
 from django_cfg_tasks.broker.connection import async_client, close_client, explained, is_missing_group
-from django_cfg_tasks.broker.messages import Bell, Entry, Peer, Settlement, entries_of
+from django_cfg_tasks.broker.messages import Bell, Entry, Peer, Settlement, bell_of, entries_of
 from django_cfg_tasks.broker.reader import BlockingReader
 from django_cfg_tasks.config import RearqConfig
 from django_cfg_tasks.exceptions import BrokerUnavailableError, ConfigurationError
 
-__all__ = ["Bell", "BlockingReader", "Broker", "Census", "Entry", "Peer", "Settlement", "is_missing_group"]
+__all__ = ["Bell", "BlockingReader", "Broker", "Census", "Entry", "Peer", "Settlement", "bell_of", "is_missing_group"]
 
 logger = logging.getLogger("django_cfg_tasks.broker")
 

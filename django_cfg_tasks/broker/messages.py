@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django_cfg_tasks.broker import keys
+from django_cfg_tasks.jobs import JobRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class Peer:
     name: str
     alive: bool
     line: dict[str, Any]
+
+
+def bell_of(record: JobRecord) -> Bell:
+    """Return how to ring for a job that waits."""
+    return Bell(record.queue, record.job_id, round(record.due_time.timestamp() * 1000) if record.due_time else None)
 
 
 def entries_of(reply: Any) -> list[Entry]:

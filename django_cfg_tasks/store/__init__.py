@@ -24,16 +24,23 @@ from django_cfg_tasks.store.connection import (
     target_of_django,
     target_of_url,
 )
+from django_cfg_tasks.store.outbox import disabled_through_django, find_through_django, insert_through_django
 from django_cfg_tasks.store.rows import (
     EPOCH,
     OldJob,
     OpenJob,
     Outcome,
+    TaskState,
     add_attempt,
+    by_unique_key,
+    ending_keys,
+    firings_document,
     insert_document,
     open_job_of,
     outcome_row,
+    progress_document,
     record_of,
+    task_state_of,
     written_moment,
 )
 from django_cfg_tasks.store.statements import STATEMENTS
@@ -44,10 +51,12 @@ __all__ = [
     "Outcome",
     "Store",
     "Target",
+    "TaskState",
+    "disabled_through_django",
+    "find_through_django",
     "insert_through_django",
     "is_outage",
     "is_refusal",
-    "load_through_django",
     "target_of_django",
     "target_of_url",
 ]
@@ -105,9 +114,25 @@ class Store:
         await self.connection.close()
 
     async def insert(self, records: Sequence[JobRecord]) -> set[str]:
-        """Store new jobs in one statement; return the ids of those that were new."""
+        """Store new jobs in one statement; return the ids of those that were new.
+
+        The others have the id or the unique key of a job that is there, or their tasks are disabled.
+        """
+        if ending := ending_keys(records):
+            await self._execute(self._sql.end_unique, [written_moment(dt.datetime.now(dt.UTC)), dumps(ending)])
         rows = await self._execute(self._sql.insert, [insert_document(records)])
         return {row["job_id"] for row in rows}
+
+    async def find(self, records: Sequence[JobRecord]) -> dict[str, JobRecord]:
+        """Return, by the ids of ``records``, the jobs that have the same ids or else the same unique keys."""
+        found = await self.load([record.job_id for record in records], attempts=True)
+        keyed = [record for record in records if record.job_id not in found and record.unique_key is not None]
+        if keyed:
+            rows = await self._execute(self._sql.select_unique, [dumps([record.unique_key for record in keyed])])
+            holders = [record_of(row) for row in rows]
+            await self._load_attempts(holders)
+            found |= by_unique_key(keyed, holders)
+        return found
 
     async def load(self, job_ids: Iterable[str], *, attempts: bool = False) -> dict[str, JobRecord]:
         """Return the jobs that exist among ``job_ids``, with their attempts if asked for."""
@@ -145,6 +170,38 @@ class Store:
         records = [record_of(row) for row in rows]
         await self._load_attempts(records)
         return {record.job_id: record for record in records}
+
+    async def cancel_task(self, task: str, limit: int) -> list[JobRecord]:
+        """Cancel up to ``limit`` jobs of ``task`` that are not final, oldest first; return them."""
+        as_text = self.target.vendor == "postgresql"
+        rows = await self._execute(self._sql.cancel_task, [task, str(limit) if as_text else limit])
+        records = [record_of(row) for row in rows]
+        await self._load_attempts(records)
+        return records
+
+    async def note_progress(self, records: Sequence[JobRecord]) -> None:
+        """Write how far running jobs are; of those that run no more, or elsewhere, nothing is written."""
+        await self._execute(self._sql.progress, [progress_document(records)])
+
+    async def disable(self, task: str) -> None:
+        """Let no job of ``task`` start, and none be enqueued unless it says so."""
+        await self._execute(self._sql.disable, [written_moment(dt.datetime.now(dt.UTC)), task])
+
+    async def enable(self, task: str) -> None:
+        """Undo `disable`."""
+        await self._execute(self._sql.enable, [task])
+
+    async def task_states(self) -> dict[str, TaskState]:
+        """Return what is known of tasks, by name; of most there is nothing to know."""
+        return {row["name"]: task_state_of(row) for row in await self._execute(self._sql.tasks, [])}
+
+    async def disabled(self) -> set[str]:
+        """Return the names of disabled tasks."""
+        return {state.name for state in (await self.task_states()).values() if state.disabled}
+
+    async def note_firings(self, states: Sequence[TaskState]) -> None:
+        """Keep up to when timers have seen to the due times of cron tasks; an earlier moment changes nothing."""
+        await self._execute(self._sql.note_firings, [firings_document(states)])
 
     async def page(self, *, after_id: int, limit: int, since: dt.datetime | None = None) -> list[JobRecord]:
         """Return up to ``limit`` jobs after row ``after_id``, oldest first, with their attempts."""
@@ -200,25 +257,3 @@ class Store:
     async def answers(self) -> bool:
         """Ask the database for both tables with all of their columns; False if it lacks some. It only reads."""
         return await self.connection.ask(schema.is_complete(self.target.vendor))
-
-
-def insert_through_django(records: Sequence[JobRecord], alias: str) -> set[str]:
-    """Store new jobs through Django's connection, in its open transaction; return the ids that were new."""
-    from django.db import connections
-
-    connection = connections[alias]
-    with connection.cursor() as cursor:
-        cursor.execute(STATEMENTS[connection.vendor].insert, [insert_document(records)])
-        return {row[0] for row in cursor.fetchall()}
-
-
-def load_through_django(job_ids: Iterable[str], alias: str) -> dict[str, JobRecord]:
-    """Return the jobs among ``job_ids`` as Django's open transaction sees them."""
-    from django.db import connections
-
-    connection = connections[alias]
-    with connection.cursor() as cursor:
-        cursor.execute(STATEMENTS[connection.vendor].select, [dumps(list(job_ids))])
-        names = [column[0] for column in cursor.description]
-        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    return {row["job_id"]: record_of(row) for row in rows}

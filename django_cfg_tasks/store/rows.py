@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,18 @@ class OldJob:
     ended: bool
 
 
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """What is known of a task beside its jobs, by its name."""
+
+    name: str
+    disabled: bool = False
+    fired_until: dt.datetime | None = None
+    """Up to when a timer has seen to its due times; None for a task that no timer has met."""
+    fired_job: str | None = None
+    """The id of the last job that a timer enqueued for a due time."""
+
+
 def insert_document(records: Sequence[JobRecord]) -> str:
     """Return new jobs as the JSON document that `insert` takes."""
     return dumps(
@@ -71,6 +83,9 @@ def insert_document(records: Sequence[JobRecord]) -> str:
                 "options": record.options,
                 "attempt": 0,
                 "deliveries": 0,
+                "unique_key": record.unique_key,
+                "unique_until": _written(record.unique_until),
+                "even_if_disabled": record.even_if_disabled,
             }
             for record in records
         ]
@@ -89,6 +104,8 @@ def outcome_row(outcome: Outcome) -> dict[str, Any]:
         "deliveries": record.deliveries,
         "msg_id": outcome.msg_id,
         "keep_attempt": attempt is not None,
+        "progress": record.progress,
+        "progress_message": _clean(record.progress_message) or None,
     }
     if attempt is not None:
         succeeded = attempt.outcome is AttemptOutcome.success
@@ -134,6 +151,52 @@ def record_of(row: Mapping[str, Any]) -> JobRecord:
         attempt=row["attempt"] or 0,
         deliveries=row["deliveries"] or 0,
         options=_parsed(row["options"]) or {},
+        unique_key=row["unique_key"],
+        progress=row["progress"],
+        progress_message=row["progress_message"] or "",
+    )
+
+
+def ending_keys(records: Iterable[JobRecord]) -> list[str]:
+    """Return the unique keys that last for a time; others are freed by what happens to their jobs."""
+    return [
+        record.unique_key for record in records if record.unique_key is not None and record.unique_until is not None
+    ]
+
+
+def by_unique_key(records: Iterable[JobRecord], holders: Iterable[JobRecord]) -> dict[str, JobRecord]:
+    """Return, by the ids of ``records``, those of ``holders`` that have the same unique keys."""
+    by_key = {holder.unique_key: holder for holder in holders}
+    return {record.job_id: by_key[record.unique_key] for record in records if record.unique_key in by_key}
+
+
+def progress_document(records: Sequence[JobRecord]) -> str:
+    """Return how far jobs are as the JSON document that `progress` takes."""
+    return dumps(
+        [
+            {
+                "id": record.id,
+                "attempt": record.attempt,
+                "progress": record.progress,
+                "progress_message": _clean(record.progress_message) or None,
+            }
+            for record in records
+        ]
+    )
+
+
+def task_state_of(row: Mapping[str, Any]) -> TaskState:
+    """Return what is known of a task."""
+    return TaskState(row["name"], row["disabled_since"] is not None, _read(row["fired_until"]), row["fired_job"])
+
+
+def firings_document(states: Iterable[TaskState]) -> str:
+    """Return the firings of cron tasks as the JSON document that `note_firings` takes."""
+    return dumps(
+        [
+            {"name": state.name, "fired_until": _written(state.fired_until), "fired_job": state.fired_job}
+            for state in states
+        ]
     )
 
 

@@ -1,4 +1,4 @@
-"""The tables of ReArq, with our columns: made, or extended in place where ReArq made them.
+"""The tables of ReArq, with our columns: made, or extended in place where ReArq made them; and one of our own.
 
 `ensure` only says what to ask and what to run; whoever holds a connection drives it (the store at start, a
 migration through Django), so that both ways give the same tables. Every step may be repeated.
@@ -12,6 +12,8 @@ from typing import Any
 
 JOBS = "rearq_job"
 RESULTS = "rearq_job_results"
+TASKS = "rearq_task"
+"""Ours: what is known of a task beside its jobs."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -39,8 +41,8 @@ _TYPES = {
 }
 
 
-def _rearq_columns(types: _Types) -> dict[str, list[tuple[str, str]]]:
-    """The columns that ReArq's own models know, in their order."""
+def _first_columns(types: _Types) -> dict[str, list[tuple[str, str]]]:
+    """The columns that ReArq's own models know, in their order; of our table, the key."""
     return {
         JOBS: [
             ("id", types.key),
@@ -65,6 +67,7 @@ def _rearq_columns(types: _Types) -> dict[str, list[tuple[str, str]]]:
             ("finish_time", types.time),
             ("job_id", f'{types.reference} NOT NULL REFERENCES "{JOBS}" ("id") ON DELETE CASCADE'),
         ],
+        TASKS: [("name", "VARCHAR(200) NOT NULL PRIMARY KEY")],
     }
 
 
@@ -79,6 +82,10 @@ def _our_columns(types: _Types) -> dict[str, list[tuple[str, str]]]:
             ("attempt", "INT"),
             ("deliveries", "INT"),
             ("options", types.json),
+            ("unique_key", "VARCHAR(100)"),
+            ("unique_until", types.time),
+            ("progress", "DOUBLE PRECISION"),
+            ("progress_message", "VARCHAR(255)"),
         ],
         RESULTS: [
             ("attempt", "INT"),
@@ -86,6 +93,11 @@ def _our_columns(types: _Types) -> dict[str, list[tuple[str, str]]]:
             ("error_class", "VARCHAR(255)"),
             ("error_message", "TEXT"),
             ("traceback", "TEXT"),
+        ],
+        TASKS: [
+            ("disabled_since", types.time),
+            ("fired_until", types.time),
+            ("fired_job", "VARCHAR(200)"),
         ],
     }
 
@@ -99,29 +111,34 @@ _INDEXES = [
     f'CREATE INDEX IF NOT EXISTS "rearq_job_enqueued" ON "{JOBS}" ("enqueue_time", "id")',
     # The attempts of a job, and the cascade when it is deleted.
     f'CREATE INDEX IF NOT EXISTS "rearq_job_results_job" ON "{RESULTS}" ("job_id", "id")',
+    # What is unique is so by this, whoever races with whom. Only jobs that claim to be are in it.
+    f'CREATE UNIQUE INDEX IF NOT EXISTS "rearq_job_unique" ON "{JOBS}" ("unique_key") WHERE "unique_key" IS NOT NULL',
 ]
 
 
 def create_statements(vendor: str) -> list[str]:
-    """Return the statements that make both tables and their indexes from nothing."""
+    """Return the statements that make all tables and their indexes from nothing."""
+    return _tables(vendor) + _INDEXES
+
+
+def _tables(vendor: str) -> list[str]:
     types = _TYPES[vendor]
     ours = _our_columns(types)
     tables = []
-    for table, columns in _rearq_columns(types).items():
+    for table, columns in _first_columns(types).items():
         body = ",\n    ".join(f'"{name}" {kind}' for name, kind in [*columns, *ours[table]])
         tables.append(f'CREATE TABLE IF NOT EXISTS "{table}" (\n    {body}\n)')
-    return tables + _INDEXES
+    return tables
 
 
 def drop_statements() -> list[str]:
-    """Return the statements that remove both tables with everything in them."""
-    return [f'DROP TABLE IF EXISTS "{RESULTS}"', f'DROP TABLE IF EXISTS "{JOBS}"']
+    """Return the statements that remove the tables with everything in them."""
+    return [f'DROP TABLE IF EXISTS "{table}"' for table in (TASKS, RESULTS, JOBS)]
 
 
 def ensure(vendor: str) -> Generator[Query, Rows, None]:
     """Yield what to run, one query at a time, and take the rows of those that return some."""
-    create = create_statements(vendor)
-    for statement in create[:2]:
+    for statement in _tables(vendor):
         yield Query(statement)
     for table, columns in _our_columns(_TYPES[vendor]).items():
         rows = yield Query(_LIST_COLUMNS[vendor].format(table=table), returns=True)
@@ -129,12 +146,12 @@ def ensure(vendor: str) -> Generator[Query, Rows, None]:
         for name, kind in columns:
             if name not in present:
                 yield Query(f'ALTER TABLE "{table}" ADD COLUMN "{name}" {kind}')
-    for statement in create[2:]:
+    for statement in _INDEXES:
         yield Query(statement)
 
 
 def is_complete(vendor: str) -> Generator[Query, Rows, bool]:
-    """Yield what to ask, and return whether both tables have all of our columns."""
+    """Yield what to ask, and return whether the tables have all of our columns."""
     for table, columns in _our_columns(_TYPES[vendor]).items():
         rows = yield Query(_LIST_COLUMNS[vendor].format(table=table), returns=True)
         if not {name for name, _ in columns} <= {row["name"] for row in rows}:

@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django_cfg_tasks.jobs import FINAL
-from django_cfg_tasks.store.schema import JOBS, OPEN, RESULTS
+from django_cfg_tasks.store.schema import JOBS, OPEN, RESULTS, TASKS
 
 _COLUMNS = (
     "id, job_id, task, queue, args, kwargs, status, job_retry, job_retries, job_retry_after, enqueue_time, "
-    "expire_time, due_time, start_time, owner, attempt, deliveries, options"
+    "expire_time, due_time, start_time, owner, attempt, deliveries, options, unique_key, progress, progress_message"
 )
 _OPEN_COLUMNS = "id, job_id, task, queue, status, enqueue_time, due_time, owner"
 _INSERTED = (
     "task, args, kwargs, job_retry, job_retries, job_retry_after, job_id, enqueue_time, expire_time, status, "
-    "queue, due_time, options, attempt, deliveries"
+    "queue, due_time, options, attempt, deliveries, unique_key, unique_until"
 )
 _RESULT_COLUMNS = (
     "worker, success, msg_id, result, start_time, finish_time, job_id, attempt, outcome, error_class, "
@@ -31,15 +31,19 @@ class Statements:
     """The statements of one kind of database; the comments say what their parameters are."""
 
     insert: str
-    """Rows as a JSON document -> job_id of those that were new."""
+    """Rows as a JSON document -> job_id of those that were new; jobs of disabled tasks are not, unless they say so."""
+    end_unique: str
+    """A moment, unique keys as a JSON array -> nothing; those that lasted until then are free."""
     select: str
     """Job ids as a JSON array -> their rows."""
+    select_unique: str
+    """Unique keys as a JSON array -> the rows that have them."""
     results: str
     """Row ids as a JSON array -> their attempts, oldest first."""
     claim: str
     """Owner, start time, job ids as a JSON array, a number -> the rows that are now the owner's.
 
-    Those over which as many workers have died as the number says are left alone."""
+    Those over which as many workers have died as the number says are left alone, and those of disabled tasks."""
     update: str
     """Outcomes as a JSON document -> the row ids that took it: those that the same attempt still owns."""
     insert_results: str
@@ -48,6 +52,10 @@ class Statements:
     """`update` and `insert_results` as one statement, where the database can: the document -> row ids."""
     cancel: str
     """Job ids as a JSON array -> the rows that are canceled now, as they were before otherwise."""
+    cancel_task: str
+    """A task's name, limit -> the same for the oldest of its jobs that are not final."""
+    progress: str
+    """Progress as a JSON document -> nothing; it reaches the jobs that the same attempt still owns."""
     page: str
     """After row id, earliest enqueue time, limit -> rows in the order of their ids."""
     open_page: str
@@ -65,9 +73,26 @@ class Statements:
     """Row ids as a JSON array -> a row for each job that was deleted: final ones without attempts."""
     kept: str
     """Job ids as a JSON array, four times a moment -> those whose jobs exist, and had not ended by then."""
+    disable: str
+    """A moment, a task's name -> nothing; it is disabled, since that moment if it was not before."""
+    enable: str
+    """A task's name -> nothing."""
+    tasks: str
+    """All that is known of tasks."""
+    note_firings: str
+    """Tasks as a JSON document (name, fired_until, fired_job) -> nothing."""
 
 
-_FINAL = f"j.status IN ({', '.join(repr(status.value) for status in sorted(FINAL))})"
+_IS_DISABLED = f"EXISTS (SELECT 1 FROM {TASKS} AS d WHERE d.name = {{task}} AND d.disabled_since IS NOT NULL)"
+# The first letter of a unique key says how long it lasts: until the Start, until Done, for a Time.
+_KEY_AFTER_START = "CASE WHEN substr(unique_key, 1, 1) = 's' THEN NULL ELSE unique_key END"
+_KEY_AFTER_END = "CASE WHEN substr({key}, 1, 1) = 't' THEN {key} END"
+_ALL_FINAL = ", ".join(repr(status.value) for status in sorted(FINAL))
+_FINAL = f"j.status IN ({_ALL_FINAL})"
+_KEY_AFTER_OUTCOME = (
+    f"CASE WHEN x.status IN ({_ALL_FINAL}) THEN {_KEY_AFTER_END.format(key='{job}.unique_key')}"
+    " ELSE {job}.unique_key END"
+)  # fmt: skip
 
 
 def _ended(moment: str) -> str:
@@ -80,6 +105,20 @@ def _ended(moment: str) -> str:
     return " AND ".join([_FINAL, *(f"COALESCE({time} < {moment}, true)" for time in times)])
 
 
+_CANCEL = f"UPDATE {JOBS} SET status = 'canceled', unique_key = {_KEY_AFTER_END.format(key='unique_key')}"
+_DISABLE = (
+    f"INSERT INTO {TASKS} (disabled_since, name) VALUES ({{moment}}, {{name}}) ON CONFLICT (name) DO UPDATE "
+    f"SET disabled_since = COALESCE({TASKS}.disabled_since, excluded.disabled_since)"
+)
+_ENABLE = f"UPDATE {TASKS} SET disabled_since = NULL WHERE name = %s"
+_TASKS = f"SELECT name, disabled_since, fired_until, fired_job FROM {TASKS}"
+# Never backwards: of two timers that think they lead, the later moment is right.
+_NOTED = (
+    "ON CONFLICT (name) DO UPDATE SET fired_until = excluded.fired_until, fired_job = excluded.fired_job "
+    f"WHERE {TASKS}.fired_until IS NULL OR {TASKS}.fired_until < excluded.fired_until"
+)
+
+
 def _recordset(columns: str) -> str:
     return f"json_to_recordset(%s::json) AS x({columns})"
 
@@ -87,14 +126,16 @@ def _recordset(columns: str) -> str:
 _PG_OUTCOME = _recordset(
     "id bigint, attempt int, status text, job_retries int, due_time timestamptz, deliveries int, worker text, "
     "success bool, msg_id text, result text, start_time timestamptz, finish_time timestamptz, outcome text, "
-    "error_class text, error_message text, traceback text, keep_attempt bool"
+    "error_class text, error_message text, traceback text, keep_attempt bool, progress double precision, "
+    "progress_message text"
 )
 _PG_MOMENT, _PG_NUMBER = "%s::text::timestamptz", "%s::text::bigint"
 # As an array, so that the plan follows the index even where the statistics are missing or old.
 _PG_IDS = "ANY(ARRAY(SELECT json_array_elements_text(%s::json)::bigint))"
 _PG_UPDATE = (
     f"UPDATE {JOBS} AS j SET status = x.status, job_retries = x.job_retries, due_time = x.due_time, "
-    "deliveries = x.deliveries, owner = NULL FROM {source} "
+    "deliveries = x.deliveries, owner = NULL, progress = x.progress, progress_message = x.progress_message, "
+    f"unique_key = {_KEY_AFTER_OUTCOME.format(job='j')} FROM {{source}} "
     "WHERE j.id = x.id AND j.attempt = x.attempt AND j.status = 'in_progress' RETURNING j.id"
 )
 _PG_RESULT_VALUES = (
@@ -108,20 +149,31 @@ POSTGRESQL = Statements(
         + _recordset(
             "task text, args jsonb, kwargs jsonb, job_retry int, job_retries int, job_retry_after int, job_id text, "
             "enqueue_time timestamptz, expire_time timestamptz, status text, queue text, due_time timestamptz, "
-            "options jsonb, attempt int, deliveries int"
+            "options jsonb, attempt int, deliveries int, unique_key text, unique_until timestamptz, "
+            "even_if_disabled bool"
         )
-        + " ON CONFLICT (job_id) DO NOTHING RETURNING job_id"
+        + f" WHERE x.even_if_disabled OR NOT {_IS_DISABLED.format(task='x.task')} "
+        "ON CONFLICT DO NOTHING RETURNING job_id"
+    ),
+    end_unique=(
+        f"UPDATE {JOBS} SET unique_key = NULL, unique_until = NULL WHERE unique_until <= {_PG_MOMENT} "
+        "AND unique_key = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))"
     ),
     select=f"SELECT {_COLUMNS} FROM {JOBS} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))",
+    select_unique=(
+        f"SELECT {_COLUMNS} FROM {JOBS} WHERE unique_key = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))"
+    ),
     results=(
         f"SELECT {_RESULT_COLUMNS} FROM {RESULTS} "
         "WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)::bigint)) ORDER BY job_id, id"
     ),
     claim=(
         f"UPDATE {JOBS} SET status = 'in_progress', owner = %s, start_time = %s::text::timestamptz, "
-        "attempt = COALESCE(attempt, 0) + 1 "
+        "attempt = COALESCE(attempt, 0) + 1, progress = NULL, progress_message = NULL, "
+        f"unique_key = {_KEY_AFTER_START} "
         "WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) AND status IN ('queued', 'deferred') "
-        f"AND COALESCE(deliveries, 0) < %s::text::int RETURNING {_COLUMNS}"
+        f"AND COALESCE(deliveries, 0) < %s::text::int AND NOT {_IS_DISABLED.format(task=f'{JOBS}.task')} "
+        f"RETURNING {_COLUMNS}"
     ),
     update=_PG_UPDATE.format(source=_PG_OUTCOME),
     insert_results=(
@@ -135,8 +187,17 @@ POSTGRESQL = Statements(
         "SELECT id FROM taken"
     ),
     cancel=(
-        f"UPDATE {JOBS} SET status = 'canceled' WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) "
-        f"AND status IN ('queued', 'deferred', 'in_progress') RETURNING {_COLUMNS}"
+        f"{_CANCEL} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) AND {OPEN} "
+        f"RETURNING {_COLUMNS}"
+    ),
+    cancel_task=(
+        f"{_CANCEL} WHERE id = ANY(ARRAY(SELECT id FROM {JOBS} WHERE task = %s AND {OPEN} ORDER BY id "
+        f"LIMIT {_PG_NUMBER})) AND {OPEN} RETURNING {_COLUMNS}"
+    ),
+    progress=(
+        f"UPDATE {JOBS} AS j SET progress = x.progress, progress_message = x.progress_message FROM "
+        + _recordset("id bigint, attempt int, progress double precision, progress_message text")
+        + " WHERE j.id = x.id AND j.attempt = x.attempt AND j.status = 'in_progress'"
     ),
     page=(
         f"SELECT {_COLUMNS} FROM {JOBS} WHERE id > %s::text::bigint AND enqueue_time >= %s::text::timestamptz "
@@ -166,6 +227,14 @@ POSTGRESQL = Statements(
         f"SELECT j.job_id FROM {JOBS} AS j WHERE j.job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) "
         f"AND NOT (j.enqueue_time < {_PG_MOMENT} AND {_ended(_PG_MOMENT)})"
     ),
+    disable=_DISABLE.format(name="%s", moment=_PG_MOMENT),
+    enable=_ENABLE,
+    tasks=_TASKS,
+    note_firings=(
+        f"INSERT INTO {TASKS} (name, fired_until, fired_job) SELECT name, fired_until, fired_job FROM "
+        + _recordset("name text, fired_until timestamptz, fired_job text")
+        + f" WHERE true {_NOTED}"
+    ),
 )
 
 
@@ -174,26 +243,34 @@ def _json(*names: str) -> str:
 
 
 _SQLITE_NUMBER, _SQLITE_IDS = "CAST(%s AS INT)", "IN (SELECT value FROM json_each(%s))"
-_SQLITE_UPDATED = "status", "job_retries", "due_time", "deliveries"
+_SQLITE_UPDATED = "status", "job_retries", "due_time", "deliveries", "progress", "progress_message"
 
 SQLITE = Statements(
     insert=(
-        # "WHERE true" tells SQLite's parser that ON belongs to the conflict and not to a join.
-        f"INSERT INTO {JOBS} ({_INSERTED}) SELECT {_json(*_INSERTED.split(', '))} FROM json_each(%s) WHERE true "
-        "ON CONFLICT (job_id) DO NOTHING RETURNING job_id"
+        f"INSERT INTO {JOBS} ({_INSERTED}) SELECT {_json(*_INSERTED.split(', '))} FROM json_each(%s) "
+        f"WHERE {_json('even_if_disabled')} OR NOT {_IS_DISABLED.format(task=_json('task'))} "
+        "ON CONFLICT DO NOTHING RETURNING job_id"
+    ),
+    end_unique=(
+        f"UPDATE {JOBS} SET unique_key = NULL, unique_until = NULL WHERE unique_until <= %s "
+        "AND unique_key IN (SELECT value FROM json_each(%s))"
     ),
     select=f"SELECT {_COLUMNS} FROM {JOBS} WHERE job_id IN (SELECT value FROM json_each(%s))",
+    select_unique=f"SELECT {_COLUMNS} FROM {JOBS} WHERE unique_key IN (SELECT value FROM json_each(%s))",
     results=(
         f"SELECT {_RESULT_COLUMNS} FROM {RESULTS} WHERE job_id IN (SELECT value FROM json_each(%s)) ORDER BY job_id, id"
     ),
     claim=(
-        f"UPDATE {JOBS} SET status = 'in_progress', owner = %s, start_time = %s, attempt = COALESCE(attempt, 0) + 1 "
+        f"UPDATE {JOBS} SET status = 'in_progress', owner = %s, start_time = %s, attempt = COALESCE(attempt, 0) + 1, "
+        f"progress = NULL, progress_message = NULL, unique_key = {_KEY_AFTER_START} "
         "WHERE job_id IN (SELECT value FROM json_each(%s)) AND status IN ('queued', 'deferred') "
-        f"AND COALESCE(deliveries, 0) < CAST(%s AS INT) RETURNING {_COLUMNS}"
+        f"AND COALESCE(deliveries, 0) < CAST(%s AS INT) AND NOT {_IS_DISABLED.format(task=f'{JOBS}.task')} "
+        f"RETURNING {_COLUMNS}"
     ),
     update=(
         f"UPDATE {JOBS} SET status = x.status, job_retries = x.job_retries, due_time = x.due_time, "
-        "deliveries = x.deliveries, owner = NULL FROM (SELECT "
+        "deliveries = x.deliveries, owner = NULL, progress = x.progress, progress_message = x.progress_message, "
+        f"unique_key = {_KEY_AFTER_OUTCOME.format(job=JOBS)} FROM (SELECT "
         f"{', '.join(f'{_json(name)} AS {name}' for name in ('id', 'attempt', *_SQLITE_UPDATED))} "
         f"FROM json_each(%s)) AS x "
         f"WHERE {JOBS}.id = x.id AND {JOBS}.attempt = x.attempt AND {JOBS}.status = 'in_progress' RETURNING {JOBS}.id"
@@ -207,9 +284,16 @@ SQLITE = Statements(
         "AND json_extract(value, '$.id') IN (SELECT value FROM json_each(%s))"
     ),
     record=None,
-    cancel=(
-        f"UPDATE {JOBS} SET status = 'canceled' WHERE job_id IN (SELECT value FROM json_each(%s)) "
-        f"AND status IN ('queued', 'deferred', 'in_progress') RETURNING {_COLUMNS}"
+    cancel=(f"{_CANCEL} WHERE job_id IN (SELECT value FROM json_each(%s)) AND {OPEN} RETURNING {_COLUMNS}"),
+    cancel_task=(
+        f"{_CANCEL} WHERE id IN (SELECT id FROM {JOBS} WHERE task = %s AND {OPEN} ORDER BY id LIMIT {_SQLITE_NUMBER}) "
+        f"AND {OPEN} RETURNING {_COLUMNS}"
+    ),
+    progress=(
+        f"UPDATE {JOBS} SET progress = x.progress, progress_message = x.progress_message FROM (SELECT "
+        f"{', '.join(f'{_json(name)} AS {name}' for name in ('id', 'attempt', 'progress', 'progress_message'))} "
+        f"FROM json_each(%s)) AS x "
+        f"WHERE {JOBS}.id = x.id AND {JOBS}.attempt = x.attempt AND {JOBS}.status = 'in_progress'"
     ),
     page=f"SELECT {_COLUMNS} FROM {JOBS} WHERE id > %s AND enqueue_time >= %s ORDER BY id LIMIT %s",
     open_page=f"SELECT {_OPEN_COLUMNS} FROM {JOBS} WHERE id > %s AND {OPEN} ORDER BY id LIMIT %s",
@@ -231,6 +315,13 @@ SQLITE = Statements(
     kept=(
         f"SELECT j.job_id FROM {JOBS} AS j WHERE j.job_id {_SQLITE_IDS} "
         f"AND NOT (j.enqueue_time < %s AND {_ended('%s')})"
+    ),
+    disable=_DISABLE.format(name="%s", moment="%s"),
+    enable=_ENABLE,
+    tasks=_TASKS,
+    note_firings=(
+        f"INSERT INTO {TASKS} (name, fired_until, fired_job) SELECT {_json('name', 'fired_until', 'fired_job')} "
+        f"FROM json_each(%s) WHERE true {_NOTED}"  # "WHERE true" tells SQLite's parser that ON is no join's
     ),
 )
 

@@ -10,8 +10,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from django_cfg_tasks.broker import Bell, Broker, Entry, Settlement
-from django_cfg_tasks.client import bell_of
+from django_cfg_tasks.broker import Bell, Broker, Entry, Settlement, bell_of
 from django_cfg_tasks.exceptions import BrokerUnavailableError, StoreUnavailableError
 from django_cfg_tasks.jobs import WAITING, AttemptOutcome, JobRecord, JobStatus
 from django_cfg_tasks.signals import announce

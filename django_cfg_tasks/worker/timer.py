@@ -18,9 +18,10 @@ from uuid import uuid4
 
 from django_cfg_tasks import conf
 from django_cfg_tasks.broker import keys
+from django_cfg_tasks.cron import Cron
 from django_cfg_tasks.exceptions import BrokerUnavailableError, EnqueueError
 from django_cfg_tasks.registry import tasks
-from django_cfg_tasks.task import Cron, Task
+from django_cfg_tasks.task import Task
 from django_cfg_tasks.worker.lease import Lease
 from django_cfg_tasks.worker.shutdown import wait_any
 from django_cfg_tasks.worker.upkeep import Upkeep

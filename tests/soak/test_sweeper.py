@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from django_cfg_tasks import ReArqClient, RearqConfig, TaskConfig
-from django_cfg_tasks.client import bell_of
+from django_cfg_tasks.broker import bell_of
 from django_cfg_tasks.worker.sweeper import Sweeper
 from tests.records import queued
 from tests.redis_server import RedisServer

@@ -47,6 +47,11 @@ class TestDefaults:
             "bind": False,
             "run_with_lock": False,
             "lock_timeout": 300,
+            "lock_key": None,
+            "max_concurrent": None,
+            "rate_limit": None,
+            "unique": False,
+            "unique_for": "until_done",
             "mask": (),
             "log_args": True,
         }
@@ -54,6 +59,7 @@ class TestDefaults:
     def test_of_a_call(self) -> None:
         values = dataclasses.asdict(CallOptions())
         assert values.pop("on_commit") is True
+        assert values.pop("even_if_disabled") is False
         assert set(values.values()) == {None}
 
     def test_the_types_of_using_are_the_options_of_a_call(self) -> None:
@@ -269,7 +275,7 @@ class TestChanged:
         with pytest.raises(InvalidOptionError) as caught:
             CallOptions().changed(prioritaet=1)
         assert str(caught.value) == (
-            "There is no option 'prioritaet'. There are: countdown, eta, expire, job_id, job_retry, "
+            "There is no option 'prioritaet'. There are: countdown, eta, even_if_disabled, expire, job_id, job_retry, "
             "job_retry_after, job_timeout, on_commit, queue, user."
         )
 

@@ -1,0 +1,59 @@
+"""The outbox: jobs that become part of Django's open transaction, through Django's own connection.
+
+The same statements as the store's, run in the caller's thread. Django's errors pass as they are.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+from django_cfg_tasks.jobs import JobRecord
+from django_cfg_tasks.serialization import dumps
+from django_cfg_tasks.store.rows import by_unique_key, ending_keys, insert_document, record_of, written_moment
+from django_cfg_tasks.store.statements import STATEMENTS
+
+
+def insert_through_django(records: Sequence[JobRecord], alias: str) -> set[str]:
+    """`Store.insert`, through Django's connection, in its open transaction."""
+    from django.db import connections
+
+    connection = connections[alias]
+    sql = STATEMENTS[connection.vendor]
+    with connection.cursor() as cursor:
+        if ending := ending_keys(records):
+            cursor.execute(sql.end_unique, [written_moment(dt.datetime.now(dt.UTC)), dumps(ending)])
+        cursor.execute(sql.insert, [insert_document(records)])
+        return {row[0] for row in cursor.fetchall()}
+
+
+def find_through_django(records: Sequence[JobRecord], alias: str) -> dict[str, JobRecord]:
+    """`Store.find`, as Django's open transaction sees it; without attempts."""
+    from django.db import connections
+
+    sql = STATEMENTS[connections[alias].vendor]
+    rows = _rows_through_django(sql.select, [dumps([record.job_id for record in records])], alias)
+    found = {row["job_id"]: record_of(row) for row in rows}
+    keyed = [record for record in records if record.job_id not in found and record.unique_key is not None]
+    if keyed:
+        rows = _rows_through_django(sql.select_unique, [dumps([record.unique_key for record in keyed])], alias)
+        found |= by_unique_key(keyed, [record_of(row) for row in rows])
+    return found
+
+
+def disabled_through_django(alias: str) -> set[str]:
+    """`Store.disabled`, as Django's open transaction sees it."""
+    from django.db import connections
+
+    rows = _rows_through_django(STATEMENTS[connections[alias].vendor].tasks, [], alias)
+    return {row["name"] for row in rows if row["disabled_since"] is not None}
+
+
+def _rows_through_django(sql: str, params: list[Any], alias: str) -> list[dict[str, Any]]:
+    from django.db import connections
+
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql, params)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
