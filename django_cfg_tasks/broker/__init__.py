@@ -21,18 +21,33 @@ from redis import exceptions
 from django_cfg_tasks.broker import keys
 from django_cfg_tasks.broker.census import PAGE, Census, CensusTaker
 from django_cfg_tasks.broker.connection import async_client, close_client, explained, is_missing_group
+from django_cfg_tasks.broker.gates import Admission, Applicant, Gate, Gatekeeper
 from django_cfg_tasks.broker.messages import Bell, Entry, Peer, Settlement, bell_of, entries_of
 from django_cfg_tasks.broker.reader import BlockingReader
 from django_cfg_tasks.config import RearqConfig
 from django_cfg_tasks.exceptions import BrokerUnavailableError, ConfigurationError
 
-__all__ = ["Bell", "BlockingReader", "Broker", "Census", "Entry", "Peer", "Settlement", "bell_of", "is_missing_group"]
+__all__ = [
+    "Admission",
+    "Applicant",
+    "Bell",
+    "BlockingReader",
+    "Broker",
+    "Census",
+    "Entry",
+    "Gate",
+    "Peer",
+    "Settlement",
+    "bell_of",
+    "is_missing_group",
+]
 
 logger = logging.getLogger("django_cfg_tasks.broker")
 
 T = TypeVar("T")
 
 LISTEN_SECONDS = 15.0
+_SCRIPTS = ("fetch", "take_over", "settle", "groups", "delivered", "promote", "renew", "release", "gates")
 
 
 class Broker:
@@ -48,10 +63,7 @@ class Broker:
         """The client for plain commands; it connects at its first use."""
         if self._client is None:
             self._client = async_client(self._config)
-            self._scripts = {
-                name: self._client.register_script(script(name))
-                for name in ("fetch", "take_over", "settle", "groups", "delivered", "promote", "renew", "release")
-            }
+            self._scripts = {name: self._client.register_script(script(name)) for name in _SCRIPTS}
         return self._client
 
     async def close(self) -> None:
@@ -109,13 +121,19 @@ class Broker:
     async def create_groups(self, queues: Iterable[str], group: str) -> None:
         """Make the group on every stream, from its beginning: what was rung before any worker is delivered."""
         _ = self.client
-        await self._ask(self._scripts["groups"](keys=[keys.stream(queue) for queue in queues], args=[group]))
+        await self._ask(self._scripts["groups"](keys=keys.streams(queues), args=[group]))
 
-    async def fetch(self, queues: Sequence[str], group: str, consumer: str, count: int) -> list[Entry]:
-        """Return up to ``count`` new entries, earlier queues first, without waiting."""
+    async def fetch(
+        self, queues: Sequence[str], group: str, consumer: str, count: int, favoured: str | None = None, share: int = 0
+    ) -> list[Entry]:
+        """Return up to ``count`` new entries, earlier queues first, without waiting.
+
+        Only ``share`` entries of the queue ``favoured`` go before all.
+        """
         _ = self.client
+        first, most = (queues.index(favoured) + 1, min(share, count)) if favoured is not None else (1, 0)
         flat = await self._ask(
-            self._scripts["fetch"](keys=[keys.stream(queue) for queue in queues], args=[group, consumer, count])
+            self._scripts["fetch"](keys=keys.streams(queues), args=[group, consumer, count, first, most])
         )
         return _entries(flat)
 
@@ -124,7 +142,7 @@ class Broker:
         _ = self.client
         flat = await self._ask(
             self._scripts["take_over"](
-                keys=[keys.PULSE, keys.GRACE, *(keys.stream(queue) for queue in queues)],
+                keys=[keys.PULSE, keys.GRACE, *keys.streams(queues)],
                 args=[group, consumer, count, f"{keys.ALIVE_PREFIX}{group}-"],
             )
         )
@@ -133,17 +151,15 @@ class Broker:
     async def own(self, queues: Sequence[str], group: str, consumer: str) -> list[Entry]:
         """Return all entries that this consumer was given and has not acknowledged."""
         found: list[Entry] = []
-        for queue in queues:
+        for stream in keys.streams(queues):
             after = "0"
-            while page := await self._given(queue, group, consumer, after):
+            while page := await self._given(stream, group, consumer, after):
                 found += page
                 after = page[-1].msg_id
         return found
 
-    async def _given(self, queue: str, group: str, consumer: str, after: str) -> list[Entry]:
-        return entries_of(
-            await self._ask(self.client.xreadgroup(group, consumer, {keys.stream(queue): after}, count=500))
-        )
+    async def _given(self, stream: str, group: str, consumer: str, after: str) -> list[Entry]:
+        return entries_of(await self._ask(self.client.xreadgroup(group, consumer, {stream: after}, count=500)))
 
     async def dead(self, names: Iterable[str]) -> set[str] | None:
         """Return which of these workers are dead; None while that can't be told (see ``heartbeat.lua``)."""
@@ -173,11 +189,12 @@ class Broker:
         return int(await self._ask(self.client.hdel(keys.WORKERS, *names))) if names else 0
 
     async def depths(self, queues: Sequence[str]) -> dict[str, int]:
-        """Return how many entries each queue's stream holds: those that wait, and those that run."""
+        """Return how many entries each queue's streams hold: those that wait, and those that run."""
         pipe = self.client.pipeline(transaction=False)
-        for queue in queues:
-            pipe.xlen(keys.stream(queue))
-        return dict(zip(queues, await self._ask(pipe.execute()) if queues else [], strict=True))
+        for stream in keys.streams(queues):
+            pipe.xlen(stream)
+        lengths = await self._ask(pipe.execute()) if queues else []
+        return dict(zip(queues, map(sum, zip(lengths[::2], lengths[1::2], strict=True)), strict=True))
 
     async def take_census(self, queues: Iterable[str], groups: Iterable[str]) -> Census:
         """Find out which jobs Redis knows of: in the delayed sets, and in the streams as ``groups`` see them."""
@@ -189,7 +206,17 @@ class Broker:
 
     def _census_taker(self) -> CensusTaker:
         client = self.client
-        return CensusTaker(client, self._scripts["delivered"], self._ask)
+        return CensusTaker(client, self._scripts["delivered"], self.gates, self._ask)
+
+    @property
+    def gates(self) -> Gatekeeper:
+        """What lets jobs wait for each other."""
+        client = self.client
+        return Gatekeeper(client, self._scripts["gates"], self._ask)
+
+    async def release_disabled(self, task: str) -> None:
+        """Let the jobs that waited because ``task`` was disabled go on to their queues."""
+        await self.gates.open(keys.DISABLED_GATE + task)
 
     async def discard(self, queue: str, msg_ids: Sequence[str]) -> None:
         """Delete entries that no consumer will read again."""
@@ -206,10 +233,10 @@ class Broker:
 
     async def drop_consumer(self, queues: Iterable[str], group: str, consumer: str) -> None:
         """Forget a consumer that has nothing pending; one that has keeps its entries for a take-over."""
-        for queue in queues:
-            pending = await self._ask(self.client.xpending_range(keys.stream(queue), group, "-", "+", 1, consumer))
+        for stream in keys.streams(queues):
+            pending = await self._ask(self.client.xpending_range(stream, group, "-", "+", 1, consumer))
             if not pending:
-                await self._ask(self.client.xgroup_delconsumer(keys.stream(queue), group, consumer))
+                await self._ask(self.client.xgroup_delconsumer(stream, group, consumer))
 
     async def promote(self, shard: str, most: int = 1000) -> tuple[int, float | None]:
         """Move due jobs of one delayed set to their streams; return how many, and the next due time (s)."""

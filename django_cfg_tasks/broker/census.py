@@ -1,4 +1,4 @@
-"""Which jobs Redis knows of: those that wait in a stream or a delayed set, or that a consumer was given.
+"""Which jobs Redis knows of: in a stream, in a delayed set, in front of a gate, or given to a consumer.
 
 Taken as a whole before SQL is read, page by page; it keeps eight bytes for each job. It only reads.
 """
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from django_cfg_tasks.broker import keys
+from django_cfg_tasks.broker.gates import Gatekeeper
 
 T = TypeVar("T")
 
@@ -54,17 +55,27 @@ class Census:
 class CensusTaker:
     """Reads the streams and delayed sets of one Redis into a census."""
 
-    def __init__(self, client: Any, delivered: Any, ask: Callable[[Awaitable[Any]], Awaitable[Any]]) -> None:
+    def __init__(
+        self,
+        client: Any,
+        delivered: Any,
+        gates: Gatekeeper,
+        ask: Callable[[Awaitable[Any]], Awaitable[Any]],
+    ) -> None:
         self._client = client
         self._delivered = delivered
+        self._gates = gates
         self._ask = ask
 
     async def take(self, queues: Iterable[str], groups: Iterable[str], shards: int) -> Census:
-        """Read all delayed sets, then the streams of ``queues``.
+        """Read all delayed sets and who waits in front of gates, then the streams of ``queues``.
 
-        In that order: a job that becomes due meanwhile is seen in one of the two places, or in both.
+        In that order: a job that becomes due or is called meanwhile is seen in one of the two places, or in both.
         """
         census = Census()
+        for gate in await self._gates.names():
+            async for member in self._gates.waiting(gate):
+                census.add(keys.job_of(member))
         for shard in keys.delay_shards(shards):
             async for member in self._members(shard):
                 census.add(keys.job_of(member))
@@ -77,7 +88,9 @@ class CensusTaker:
         for queue in queues:
             if queue not in census.queues:
                 census.queues.add(queue)
-                await self._add_stream(census, queue, names)
+                # First that of jobs that are called: such a one may be parked again, in which case it is rung for.
+                for kind in (queue + keys.NEXT, queue):
+                    await self._add_stream(census, kind, names)
         census.sort()
 
     async def _add_stream(self, census: Census, queue: str, groups: list[str]) -> None:

@@ -1,17 +1,18 @@
 -- Read up to ARGV[3] new entries, the streams in the order given: an earlier one is emptied before a later one
--- is looked at. Never blocks.
+-- is looked at, but for a share of one of them. Never blocks.
 --
--- KEYS     the streams, rearq:queue:<name>, most urgent first
+-- KEYS     the streams, most urgent first: of each queue rearq:queue:<name>:next and rearq:queue:<name>
 -- ARGV[1]  the consumer group
 -- ARGV[2]  the consumer
 -- ARGV[3]  how many entries at most
+-- ARGV[4]  which queue goes before all, from 1, and ARGV[5] with how many entries
 --
 -- Returns a flat list: stream, entry id, job id, stream, entry id, job id, ...
 local wanted = tonumber(ARGV[3])
 local found = {}
-for _, stream in ipairs(KEYS) do
-    if wanted <= 0 then break end
-    local reply = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', wanted, 'STREAMS', stream, '>')
+local function read(stream, most)
+    if most <= 0 then return end
+    local reply = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', most, 'STREAMS', stream, '>')
     if reply then
         for _, entry in ipairs(reply[1][2]) do
             local fields = entry[2]
@@ -26,4 +27,7 @@ for _, stream in ipairs(KEYS) do
         end
     end
 end
+local favoured, rest = tonumber(ARGV[4]), wanted - tonumber(ARGV[5])
+for i = 2 * favoured - 1, 2 * favoured do read(KEYS[i], wanted - rest) end
+for _, stream in ipairs(KEYS) do read(stream, wanted) end
 return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 QUEUE_PREFIX = "rearq:queue:"
 """Streams: ``rearq:queue:<name>``, entries ``{"job_id": id}``."""
@@ -24,13 +25,33 @@ GRACE = "rearq:grace"
 """Exists while nobody may be called dead: all have to give a sign of life first. Ours."""
 SWEPT = "rearq:swept"
 """Exists while the last sweep is recent; a wiped Redis lacks it. Ours."""
-LOCK_PREFIX = "rearq:task:lock:"
-"""The leases of tasks that run with a lock."""
+GATES = "rearq:gates"
+"""Sorted set: gates that jobs wait in front of -> when to look at them next, in ms. Ours; see ``gates.lua``."""
+GATE_PREFIX = "rearq:gate:"
+DISABLED_GATE = "disabled:"
+"""Starts the names of the gates of disabled tasks."""
+NEXT = ":next"
+"""``rearq:queue:<name>:next``: the stream of jobs that have waited for their turn, read before the queue's. Ours."""
 
 
 def stream(queue: str) -> str:
     """Return the stream of ``queue``."""
     return QUEUE_PREFIX + queue
+
+
+def streams(queues: Iterable[str]) -> list[str]:
+    """Return the streams of ``queues``: of each, first that of jobs that have waited already."""
+    return [stream(queue) + suffix for queue in queues for suffix in (NEXT, "")]
+
+
+def base_queue(queue: str) -> str:
+    """Return the queue itself, where ``queue`` may be the one of jobs that have waited already."""
+    return queue.removesuffix(NEXT)
+
+
+def gate(name: str, part: str) -> str:
+    """Return one of the keys of a gate."""
+    return f"{GATE_PREFIX}{name}:{part}"
 
 
 def queue_of(stream: str) -> str:

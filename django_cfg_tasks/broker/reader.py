@@ -32,7 +32,7 @@ class BlockingReader:
         self._waiting = False
 
     async def wait(self, queues: Sequence[str], group: str, consumer: str) -> list[Entry]:
-        """Return the next entry, or at most one of each queue; an empty list after a while or when woken."""
+        """Return the next entry, or at most one of each stream; an empty list after a while or when woken."""
         try:
             if self._client is None:
                 self._client = async_client(self._config, answer=self._block + 5, most=1)
@@ -41,7 +41,7 @@ class BlockingReader:
             reply = await self._client.xreadgroup(
                 group,
                 consumer,
-                {keys.stream(queue): ">" for queue in queues},
+                dict.fromkeys(keys.streams(queues), ">"),
                 count=1,
                 block=round(self._block * 1000),
             )

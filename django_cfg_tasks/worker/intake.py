@@ -1,7 +1,7 @@
 """How jobs come in: read from Redis or taken over from the dead, then claimed in SQL.
 
-What can't be claimed is looked into and acknowledged, handed out again, or kept back to run alone. Nothing is
-started here.
+What may not start yet waits in front of its gates. What can't be claimed is looked into and acknowledged, handed out
+again, or kept back to run alone. Nothing is started here.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from django_cfg_tasks.broker import Bell, BlockingReader, Entry
+from django_cfg_tasks.broker import Bell, BlockingReader, Entry, keys
 from django_cfg_tasks.client import ReArqClient
 from django_cfg_tasks.exceptions import BrokerUnavailableError, StoreUnavailableError
 from django_cfg_tasks.jobs import JobRecord, JobStatus
 from django_cfg_tasks.store import NO_LIMIT
+from django_cfg_tasks.worker.gates import Gates
 from django_cfg_tasks.worker.ledger import Ledger
+from django_cfg_tasks.worker.priorities import Priorities
 from django_cfg_tasks.worker.recovery import Findings, Recovery, deaths_before_running_alone
 from django_cfg_tasks.worker.shutdown import ShutdownLadder, wait_any
 
@@ -50,6 +52,7 @@ class Intake:
         client: ReArqClient,
         ledger: Ledger,
         ladder: ShutdownLadder,
+        gates: Gates,
         holds: Callable[[str], bool],
         *,
         queues: Sequence[str],
@@ -61,8 +64,10 @@ class Intake:
         self._store = client.store
         self._ledger = ledger
         self._ladder = ladder
+        self._gates = gates
         self._holds = holds
         self._queues = queues
+        self._priorities = Priorities(queues)
         self._group = group
         self._consumer = consumer
         self._name = f"{group}-{consumer}"
@@ -99,7 +104,9 @@ class Intake:
             if len(entries) < count:  # else there may be more
                 self._take_over_at = time.monotonic() + self._pace
         if not entries:
-            entries = await self._broker.fetch(self._queues, self._group, self._consumer, count)
+            favoured, share = self._priorities.favoured() or (None, 0)
+            entries = await self._broker.fetch(self._queues, self._group, self._consumer, count, favoured, share)
+            self._priorities.count(entries)
         if not entries:
             entries = await self._reader.wait(self._queues, self._group, self._consumer)
         first = self._first_rings(entries)
@@ -143,18 +150,23 @@ class Intake:
         limit = self._alone_from if deaths is None else deaths
         claimed: dict[str, JobRecord] = {}
         with suppress(_StoppedMeanwhile):  # what is claimed by then is put back by the worker, as all that it holds
-            claimed |= await self._claim(entries, limit)
+            entries = await self._patiently(lambda: self._gates.admit(entries), entries.values())
+            claimed |= await self._claim(entries, limit) if entries else {}
             rest = {job_id: entry for job_id, entry in entries.items() if job_id not in claimed}
             if rest:
                 claimed |= await self._recovered(rest, limit)
+        await self._gates.claimed(entries, claimed)
         for job_id, record in claimed.items():
-            record.queue = record.queue or entries[job_id].queue
+            record.queue = record.queue or keys.base_queue(entries[job_id].queue)
         return [Delivery(entry, claimed[job_id]) for job_id, entry in entries.items() if job_id in claimed]
 
     async def _recovered(self, entries: dict[str, Entry], limit: int) -> dict[str, JobRecord]:
         """See to entries that could not be claimed; return the jobs that could be, now that their workers are dead."""
         findings = await self._patiently(lambda: self._recovery.look_into(entries.values()), entries.values())
         self._settle(findings)
+        if findings.disabled:
+            parked = {record.job_id: entries[record.job_id] for record in findings.disabled}
+            await self._patiently(lambda: self._gates.park(parked, findings.disabled), parked.values())
         if not findings.again:
             return {}
         again = {entry.job_id: entry for entry in findings.again}

@@ -22,7 +22,7 @@ from django_cfg_tasks.worker.watch import LoopWatch
 
 logger = logging.getLogger("django_cfg_tasks.worker")
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.25
 """How often the thread looks at the loop, and tries again when Redis is away."""
 
 
@@ -30,7 +30,8 @@ class Lease:
     """Renews ``rearq:alive:<name>`` and the process's line in ``rearq:worker`` until it is stopped.
 
     ``lapsed`` is called, in the lease's thread, when the lease had lapsed before it was renewed: others may have
-    taken jobs over. Until `reaffirm` says that this was looked into, the lease does not count as held.
+    taken jobs over. Until `reaffirm` says that this was looked into, the lease does not count as held. ``beside`` is
+    called in the lease's thread, with its connection, each time that it looks: for what else must be renewed.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Lease:
         *,
         watch: LoopWatch | None = None,
         lapsed: Callable[[], None] = lambda: None,
+        beside: Callable[[redis.Redis], None] = lambda client: None,
     ) -> None:
         self._config = config
         self._name = name
         self._describe = describe
         self._watch = watch
         self._tell_lapsed = lapsed
+        self._beside = beside
         self._renewed_at: float | None = None
         self._lapsed = False
         self._dropped = False
@@ -86,9 +89,11 @@ class Lease:
                     return
                 if not self._may_hold(client):
                     due = 0.0
-                elif time.monotonic() >= due:
-                    self._renew(client)
-                    due = time.monotonic() + self._config.lease / 4
+                else:
+                    if time.monotonic() >= due:
+                        self._renew(client)
+                        due = time.monotonic() + self._config.lease / 4
+                    self._beside(client)
                     warned = False
             except Exception as error:
                 # Whatever happens to one renewal, the next one must be tried.

@@ -34,6 +34,8 @@ class Findings:
     """Their jobs wait again: claim them."""
     alone: list[Entry] = field(default_factory=list)
     """Their jobs wait, and have cost so many workers that they must run with nothing beside them."""
+    disabled: list[JobRecord] = field(default_factory=list)
+    """Jobs that wait until their tasks are enabled."""
 
 
 def deaths_before_running_alone(config: RearqConfig) -> int:
@@ -67,6 +69,8 @@ class Recovery:
         if orphans:
             await self._record_orphans(orphans, by_id)
             records |= await self._store.load([record.job_id for record in orphans], attempts=True)
+        waiting = any(record.status in WAITING for record in records.values())
+        disabled = await self._store.disabled() if waiting else set()
         findings = Findings()
         ended = {record.job_id for record in orphans}
         for job_id, entry in by_id.items():
@@ -74,6 +78,8 @@ class Recovery:
             if record is None or record.status not in WAITING:
                 poisoned = record is not None and record.status is JobStatus.failed and job_id in ended
                 (findings.ended if poisoned else findings.drop).append(entry)
+            elif record.task in disabled:
+                findings.disabled.append(record)
             else:
                 (findings.alone if record.deliveries >= self._alone_from else findings.again).append(entry)
         return findings

@@ -14,7 +14,6 @@ from typing import Any
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections, reset_queries
 
-from django_cfg_tasks.broker import Broker
 from django_cfg_tasks.config import RearqConfig
 from django_cfg_tasks.context import JobContext
 from django_cfg_tasks.exceptions import (
@@ -28,7 +27,6 @@ from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord, JobStatus
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.serialization import encode_result
 from django_cfg_tasks.task import Task
-from django_cfg_tasks.worker.locks import task_lock
 from django_cfg_tasks.worker.retries import next_try
 from django_cfg_tasks.worker.threads import Interrupted, JobThreads
 
@@ -50,9 +48,8 @@ class Stop(enum.Enum):
 class Runner:
     """Runs jobs for one worker."""
 
-    def __init__(self, config: RearqConfig, broker: Broker, worker_name: str) -> None:
+    def __init__(self, config: RearqConfig, worker_name: str) -> None:
         self._config = config
-        self._broker = broker
         self._worker_name = worker_name
         self._running: dict[str, asyncio.Task[Any]] = {}
         self._stopped: dict[str, Stop] = {}
@@ -160,11 +157,7 @@ class Runner:
         args, kwargs = task.codec.decode(record.args, record.kwargs)
         if task.options.bind:
             args.insert(0, JobContext(record, task))
-        if not task.options.run_with_lock:
-            return await self._call_in_time(record, task, args, kwargs)
-        async with task_lock(self._broker, task.name, task.options.lock_timeout):
-            record.start_time = dt.datetime.now(dt.UTC)
-            return await self._call_in_time(record, task, args, kwargs)
+        return await self._call_in_time(record, task, args, kwargs)
 
     async def _call_in_time(
         self, record: JobRecord, task: Task[..., Any], args: list[Any], kwargs: dict[str, Any]

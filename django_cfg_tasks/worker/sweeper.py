@@ -53,6 +53,7 @@ class Sweeper:
         queues = {*tasks.queues(), *(queue for peer in peers for queue in peer.line.get("queues", ()))}
         census = await self._broker.take_census(queues, groups)
         await self._tidy(census)
+        await self._open_enabled()
         rung, doubtful, after = 0, 0.0, 0
         while page := await self._store.open_page(after_id=after, limit=PAGE):
             after = page[-1].id
@@ -94,6 +95,13 @@ class Sweeper:
                 ended = [Entry(queue, msg_id, "") for msg_id in page if pending[msg_id] not in still_open]
                 if ended:
                     await self._broker.settle(Settlement(entries=ended), group)
+
+    async def _open_enabled(self) -> None:
+        """Let jobs go on whose tasks were enabled by somebody who could not tell Redis."""
+        names = await self._broker.gates.names()
+        parked = {name.removeprefix(keys.DISABLED_GATE) for name in names if name.startswith(keys.DISABLED_GATE)}
+        for task in parked - await self._store.disabled() if parked else ():
+            await self._broker.release_disabled(task)
 
     async def _still_missing(self, jobs: list[OpenJob], census: Census, groups: set[str]) -> list[OpenJob]:
         """Look at queues that nobody had named before SQL was read."""

@@ -24,6 +24,7 @@ from django_cfg_tasks.options import check_queue
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.signals import announce
 from django_cfg_tasks.store import Outcome
+from django_cfg_tasks.worker.gates import Gates
 from django_cfg_tasks.worker.intake import Delivery, Intake
 from django_cfg_tasks.worker.lease import Lease
 from django_cfg_tasks.worker.ledger import Ledger, Line, msg_id_of
@@ -90,22 +91,25 @@ class Worker:
             if not up:
                 return
             self._ledger = Ledger(self._client.store, self._broker, self.group)
-            self._runner = Runner(self._config, self._broker, self.name)
+            self._runner = Runner(self._config, self.name)
             self._process.stuck = lambda: self._runner.stuck
+            self._gates = Gates(self._config, self._broker, self._client.store, worker=self.name, group=self.group)
             self._intake = Intake(
-                self._client, self._ledger, self._ladder, self._holds,
+                self._client, self._ledger, self._ladder, self._gates, self._holds,
                 queues=self.queues, group=self.group, consumer=self.consumer,
             )  # fmt: skip
             self._watch = LoopWatch(self._limit_of, grace=self._config.lease)
             self._lease = Lease(
-                self._config, self.name, self._describe, watch=self._watch, lapsed=self._called_lapsed()
-            )
+                self._config, self.name, self._describe,
+                watch=self._watch, lapsed=self._called_lapsed(), beside=self._gates.renew,
+            )  # fmt: skip
             self._lease.start()
             side_tasks = [
                 self._process.side_task(self._ledger.run(), "ledger"),
                 self._process.side_task(self._broker.follow(keys.CHANNEL, self._hear), "channel"),
                 self._process.side_task(self._wake_at_stop(), "stop"),
                 self._process.side_task(self._reaffirm(), "reaffirm"),
+                self._process.side_task(self._gates.run(), "gates"),
             ]
             logger.info(
                 "Worker %s (process %d) consumes %s with %d slots.",
@@ -118,6 +122,7 @@ class Worker:
                     task.cancel()
                 await asyncio.gather(*side_tasks, return_exceptions=True)
                 await self._intake.close()
+                await self._gates.close()
                 self._runner.close()
                 await asyncio.to_thread(self._lease.stop)
             logger.info("Worker %s ended after %d job(s).", self.name, self.jobs_done)
@@ -187,7 +192,8 @@ class Worker:
             self._alone = alone
             for delivery in deliveries:
                 self._deliveries[delivery.record.job_id] = delivery
-                self._ready.append(delivery)
+                # One that others wait for goes first.
+                (self._ready.appendleft if self._gates.holds(delivery.record.job_id) else self._ready.append)(delivery)
             announce([delivery.record for delivery in deliveries])
             self._start_ready()
 
@@ -235,6 +241,7 @@ class Worker:
         del self._deliveries[delivery.record.job_id]
         if delivery in self._ready:
             self._ready.remove(delivery)
+            self._gates.leave(delivery.record.job_id)
         self._runner.stop(delivery.record.job_id, Stop.superseded)
 
     # Running
@@ -256,6 +263,7 @@ class Worker:
             raise
         finally:
             self._running.pop(record.job_id, None)
+            self._gates.leave(record.job_id)
             self._alone = self._alone and bool(self._ready)
         if self._deliveries.get(record.job_id) is delivery:
             del self._deliveries[record.job_id]
@@ -290,6 +298,7 @@ class Worker:
                 # SQL calls it canceled already; it need not start.
                 self._ready.remove(delivery)
                 del self._deliveries[job_id]
+                self._gates.leave(job_id)
                 self._ledger.drop([delivery.entry])
             self._runner.stop(delivery.record.job_id, Stop.canceled)
 
@@ -352,6 +361,7 @@ class Worker:
         while self._ready:
             delivery = self._ready.popleft()
             del self._deliveries[delivery.record.job_id]
+            self._gates.leave(delivery.record.job_id)
             self._release(delivery)
 
     def _release(self, delivery: Delivery) -> None:

@@ -1,0 +1,135 @@
+"""Gates in Redis: who may pass now, and who waits in front of which, in order. ``gates.lua`` decides.
+
+It knows of capacities, rates and holds, and not what makes a job have a gate.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from django_cfg_tasks.broker import keys
+from django_cfg_tasks.broker.messages import Entry
+
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a job must pass: ``capacity`` jobs may be behind it at once, or ``starts`` pass it in ``window`` seconds.
+
+    A hold of a place behind it lapses ``lease`` seconds after it was last renewed.
+    """
+
+    name: str
+    capacity: int | None = None
+    lease: float = 0.0
+    starts: int = 0
+    window: float = 0.0
+
+    @property
+    def terms(self) -> dict[str, int]:
+        """What ``gates.lua`` calls its terms."""
+        if self.capacity is not None:
+            return {"capacity": self.capacity}
+        return {"starts": self.starts, "window": round(self.window * 1000)}
+
+
+@dataclass(frozen=True, slots=True)
+class Applicant:
+    """An entry whose job must pass ``gates``; of those who wait, the lowest ``ticket`` is the first."""
+
+    entry: Entry
+    ticket: int
+    gates: Sequence[Gate]
+
+
+class Admission(IntEnum):
+    """What became of an applicant."""
+
+    waits = 0
+    """Its entry is acknowledged and deleted; it will be rung for when it may pass."""
+    passed = 1
+    passed_elsewhere = 2
+    """Another worker holds its places: one that runs it, or has died over it."""
+
+
+class Gatekeeper:
+    """Asks ``gates.lua``."""
+
+    def __init__(self, client: Any, gates: Any, ask: Callable[[Awaitable[Any]], Awaitable[Any]]) -> None:
+        self._client = client
+        self._gates = gates
+        self._ask = ask
+
+    async def admit(self, applicants: Sequence[Applicant], owner: str, group: str) -> list[Admission]:
+        """Let those through who may pass all their gates, for ``owner``; let the others wait."""
+        jobs = [
+            {
+                "job": applicant.entry.job_id,
+                "stream": keys.stream(applicant.entry.queue),
+                "entry": applicant.entry.msg_id,
+                "ticket": applicant.ticket,
+                "member": keys.delayed_member(keys.base_queue(applicant.entry.queue), applicant.entry.job_id),
+                "gates": [
+                    {"name": gate.name, "terms": gate.terms, "lease": round(gate.lease * 1000)}
+                    for gate in applicant.gates
+                ],
+            }
+            for applicant in applicants
+        ]
+        return [Admission(answer) for answer in await self._do("admit", owner=owner, group=group, jobs=jobs)]
+
+    async def leave(self, jobs: Mapping[str, Sequence[Gate]], owner: str) -> None:
+        """Give up the places of jobs, by their ids, and call the next."""
+        leavers = [{"job": job_id, "gates": [gate.name for gate in gates]} for job_id, gates in jobs.items()]
+        await self._do("leave", owner=owner, jobs=leavers)
+
+    async def take(self, jobs: Mapping[str, Sequence[Gate]], owner: str) -> None:
+        """Hold the places of jobs that were a dead worker's."""
+        await self._do("hold", owner=owner, force=True, jobs=holders(jobs))
+
+    async def turn(self) -> float | None:
+        """Call those who may pass by now; return in how many seconds to do so again, None: nobody waits for a time."""
+        answer = await self._do("turn")
+        return float(answer) / 1000 if answer != "" else None
+
+    async def open(self, name: str) -> None:
+        """Let all who wait at this gate go on to their queues."""
+        while await self._do("open", gate=name):
+            pass
+
+    async def names(self) -> list[str]:
+        """Return the gates with somebody in front."""
+        return list(await self._ask(self._client.zrange(keys.GATES, 0, -1)))
+
+    async def waiting(self, name: str) -> AsyncIterator[str]:
+        """Give the members of those who wait in front: ``<stream>:<job id>``."""
+        cursor: Any = 0
+        while True:
+            cursor, pairs = await self._ask(self._client.zscan(keys.gate(name, "waiting"), cursor, count=PAGE))
+            for member, _ in pairs:
+                yield member
+            if not int(cursor):
+                return
+
+    async def _do(self, action: str, **what: Any) -> Any:
+        return await self._ask(self._gates(args=[action, json.dumps(what)]))
+
+
+def holders(jobs: Mapping[str, Iterable[Gate]]) -> list[dict[str, Any]]:
+    """Return the holds of jobs as ``gates.lua`` takes them: gates with a rate are passed, and not held."""
+    return [
+        {
+            "job": job_id,
+            "gates": [
+                {"name": gate.name, "capacity": gate.capacity, "lease": round(gate.lease * 1000)}
+                for gate in gates
+                if gate.capacity is not None
+            ],
+        }
+        for job_id, gates in jobs.items()
+    ]

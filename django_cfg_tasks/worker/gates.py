@@ -1,0 +1,208 @@
+"""Which gates a job has to pass, and the places that this worker holds behind them.
+
+Locks, limits and disabled tasks: a job that may not start yet waits in Redis, in order, and takes no slot, no attempt
+and no retry. What is held is renewed from the lease's thread, so that a blocked event loop gives nothing up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django_cfg_tasks.broker import Admission, Applicant, Broker, Entry, Gate, keys, script
+from django_cfg_tasks.broker.gates import holders
+from django_cfg_tasks.config import RearqConfig
+from django_cfg_tasks.exceptions import BrokerUnavailableError, EnqueueError
+from django_cfg_tasks.jobs import JobRecord
+from django_cfg_tasks.options import rate_of
+from django_cfg_tasks.registry import tasks
+from django_cfg_tasks.store import Store
+
+logger = logging.getLogger("django_cfg_tasks.worker")
+
+LONGEST_NAME = 200
+LOOK_SECONDS = 1.0
+"""How often a worker looks whether a place has lapsed, or a time has come that it was not told of."""
+RENEW_SECONDS = 2.0
+
+
+def gates_of(record: JobRecord, lease: float) -> list[Gate]:
+    """Return the gates that a job has to pass; a place under ``max_concurrent`` is held for ``lease`` seconds."""
+    task = tasks.get(record.task)
+    if task is None:
+        return []
+    options, gates = task.options, []
+    if options.run_with_lock or options.lock_key is not None:
+        try:
+            key = task.lock_key(record.args, record.kwargs)
+        except EnqueueError:
+            key = str(options.lock_key)  # its arguments don't fit the function either: the call itself will say so
+        kind = "task" if options.lock_key is None else "key"
+        gates.append(Gate(_name(f"lock:{kind}:{key}"), capacity=1, lease=options.lock_timeout))
+    if options.max_concurrent is not None:
+        gates.append(Gate(_name(f"most:{task.name}"), capacity=options.max_concurrent, lease=lease))
+    if options.rate_limit is not None:
+        starts, window = rate_of(options.rate_limit)
+        gates.append(Gate(_name(f"rate:{task.name}"), starts=starts, window=window))
+    return gates
+
+
+def disabled_gate(task: str) -> Gate:
+    """Return the gate in front of which the jobs of a disabled task wait."""
+    return Gate(keys.DISABLED_GATE + task, capacity=0)
+
+
+class Gates:
+    """The gates as one worker passes them."""
+
+    def __init__(self, config: RearqConfig, broker: Broker, store: Store, *, worker: str, group: str) -> None:
+        self._config = config
+        self._broker = broker
+        self._store = store
+        self._worker = worker
+        self._group = group
+        self._held: dict[str, list[Gate]] = {}
+        self._leaving: dict[str, list[Gate]] = {}
+        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._renew_at = 0.0
+
+    async def admit(self, entries: dict[str, Entry]) -> dict[str, Entry]:
+        """Return those of ``entries`` whose jobs may start now; the others wait, and are acknowledged.
+
+        StoreUnavailableError and BrokerUnavailableError where that can't be told; nothing is lost by it.
+        """
+        if not any(task.options.is_gated for task in tasks):
+            return entries
+        records = await self._store.load(entries)
+        gated = {job_id: gates for job_id, record in records.items() if (gates := self._gates_of(record))}
+        ended = {job_id: gates for job_id, gates in gated.items() if records[job_id].status.is_final}
+        if ended:
+            self._leave_later(ended)
+        applicants = [
+            Applicant(entries[job_id], records[job_id].id or 0, gates)
+            for job_id, gates in gated.items()
+            if job_id not in ended
+        ]
+        if not applicants:
+            return entries
+        applicants.sort(key=lambda applicant: applicant.ticket)  # SQL gave them in any order
+        answers = await self._broker.gates.admit(applicants, self._worker, self._group)
+        waiting = set()
+        for applicant, answer in zip(applicants, answers, strict=True):
+            job_id = applicant.entry.job_id
+            if answer is Admission.waits:
+                waiting.add(job_id)
+            elif answer is Admission.passed:
+                self._held[job_id] = list(applicant.gates)
+        if waiting:
+            logger.debug("%d job(s) wait in front of a gate.", len(waiting))
+            self._wake.set()  # the next may be called sooner than this worker meant to look
+        return {job_id: entry for job_id, entry in entries.items() if job_id not in waiting}
+
+    async def claimed(self, asked: Iterable[str], claimed: Mapping[str, JobRecord]) -> None:
+        """Take note of which of the jobs that passed are this worker's now, and give the places of the others up."""
+        for job_id in asked:
+            if job_id not in claimed:
+                self.leave(job_id)
+        taken_over = {
+            job_id: gates
+            for job_id, record in claimed.items()
+            if job_id not in self._held and (gates := self._gates_of(record))
+        }
+        if taken_over:
+            self._held |= taken_over
+            try:
+                await self._broker.gates.take(taken_over, self._worker)
+            except BrokerUnavailableError as error:
+                logger.warning("%d job(s) start though their places can't be taken now. %s", len(taken_over), error)
+
+    async def park(self, entries: Mapping[str, Entry], records: Iterable[JobRecord]) -> None:
+        """Let the jobs of disabled tasks wait until these are enabled."""
+        applicants = [
+            Applicant(entries[record.job_id], record.id or 0, [disabled_gate(record.task)]) for record in records
+        ]
+        await self._broker.gates.admit(applicants, self._worker, self._group)
+        names = {record.task for record in records}
+        # Enabled a moment ago, before these waited: nobody else would let them go on.
+        for name in names - await self._store.disabled():
+            await self._broker.release_disabled(name)
+
+    def holds(self, job_id: str) -> bool:
+        """Whether this worker holds places behind gates for a job."""
+        return job_id in self._held
+
+    def leave(self, job_id: str) -> None:
+        """Give up the places that are held for a job, soon."""
+        if gates := self._held.pop(job_id, None):
+            self._leave_later({job_id: gates})
+
+    async def run(self) -> None:
+        """Give places up and call the next, until cancelled."""
+        while True:
+            look = LOOK_SECONDS
+            self._wake.clear()
+            # Not a job that this worker has taken up again meanwhile.
+            leaving = {job_id: gates for job_id, gates in self._leaving.items() if job_id not in self._held}
+            self._leaving = {}
+            try:
+                if leaving:
+                    await self._broker.gates.leave(leaving, self._worker)
+                if any(task.options.is_gated for task in tasks):
+                    look = min(look, await self._broker.gates.turn() or look)
+            except BrokerUnavailableError as error:
+                logger.debug("Places behind gates are given up later. %s", error)
+                self._leaving = leaving | self._leaving
+                await asyncio.sleep(LOOK_SECONDS)
+                continue
+            try:
+                # A millisecond more than nothing: Redis counts whole ones.
+                await asyncio.wait_for(self._wake.wait(), max(look, 0.001))
+            except TimeoutError:
+                continue
+
+    async def close(self) -> None:
+        """Give up what is held, as far as Redis can be reached."""
+        leaving = self._leaving | self._held
+        self._held, self._leaving = {}, {}
+        if leaving:
+            try:
+                await self._broker.gates.leave(leaving, self._worker)
+            except Exception as error:
+                logger.warning("%d place(s) behind gates lapse by themselves. %s", len(leaving), error)
+
+    def renew(self, client: Any) -> None:
+        """Hold on to what is held; called from the lease's thread, with its connection, again and again."""
+        held = {job_id: gates for job_id, gates in list(self._held.items()) if gates}
+        now = time.monotonic()
+        if not held or now < self._renew_at:
+            return
+        self._renew_at = now + RENEW_SECONDS
+        leases = [gate.lease for gates in held.values() for gate in gates if gate.capacity is not None]
+        if not leases:
+            return
+        self._renew_at = now + min(RENEW_SECONDS, *(lease / 3 for lease in leases))
+        what = {"owner": self._worker, "force": False, "jobs": holders(held)}
+        for name in client.eval(script("gates"), 0, "hold", json.dumps(what)):
+            logger.error("The place behind %s was lost while its job runs; another may have started.", name)
+        # What was given up in this moment may have been taken again by this renewal.
+        gone = {job_id: gates for job_id, gates in held.items() if job_id not in self._held}
+        if gone:
+            self._loop.call_soon_threadsafe(self._leave_later, gone)
+
+    def _gates_of(self, record: JobRecord) -> list[Gate]:
+        return gates_of(record, self._config.lease)
+
+    def _leave_later(self, jobs: Mapping[str, Sequence[Gate]]) -> None:
+        self._leaving |= {job_id: list(gates) for job_id, gates in jobs.items()}
+        self._wake.set()
+
+
+def _name(name: str) -> str:
+    """The name itself, or where it is too long for a key that many may read, one as unique."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:100]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
