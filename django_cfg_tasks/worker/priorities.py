@@ -31,5 +31,5 @@ class Priorities:
         if self.favoured() is not None:
             self._turn = (self._turn + 1) % len(self._later)
         # What they leave is not saved up: a share is for those who wait, not a credit.
-        limit = max(1.0, len(entries) / SHARE)
+        limit = 1 + len(entries) / SHARE
         self._owed = max(0.0, min(self._owed + len(entries) / SHARE - got, limit))

@@ -90,10 +90,13 @@ def test_a_lock_lets_one_run_at_a_time_in_order_and_others_pass(
         worker.sigterm()
     assert [worker.wait() for worker in workers] == [0, 0, 0]
     assert gate_keys(redis_server) == []
-    assert project.json(
-        "from django_cfg_tasks.models import TaskLog\n"
-        "emit([[row.status, row.job_retries, len(row.attempts)] for row in TaskLog.objects.filter(task_name='alone')])"
-    ) == [["success", 0, 1]] * 21
+    assert (
+        project.json(
+            "from django_cfg_tasks.models import TaskLog\n"
+            "emit([[row.status, row.job_retries, len(row.attempts)] for row in TaskLog.objects.filter(task_name='alone')])"
+        )
+        == [["success", 0, 1]] * 21
+    )
 
 
 def test_a_key_locks_what_it_names_over_all_tasks(make_project: Callable[..., TaskProject]) -> None:
@@ -157,9 +160,7 @@ def test_no_more_start_than_the_rate_limit_says(make_project: Callable[..., Task
     project = make_project(TASKS, rearq={"max_jobs": 2}, files=FILES)
     for number in range(2):
         project.worker(name=f"worker-{number}")
-    project.run(
-        "from shop.tasks import paced, free\nfor n in range(25): paced.enqueue(n)\nfree.enqueue('free')\n"
-    )
+    project.run("from shop.tasks import paced, free\nfor n in range(25): paced.enqueue(n)\nfree.enqueue('free')\n")
     wait_until(lambda: len(lines(project)) == 26, "all are done", timeout=60)
     starts = sorted(float(line.split()[1]) for line in lines(project) if line != "free")
     # Starts are counted as they are granted; on a busy machine one comes a little later than that.

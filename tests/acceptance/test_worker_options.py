@@ -110,3 +110,21 @@ def test_rearqs_registry_holds_our_tasks(make_project: Callable[..., TaskProject
         "      type(rearq).__mro__[1].__name__])"
     )
     assert answer == [["add", "watched"], "rearq:queue:watched", ["add"], "ReArq"]
+
+
+def test_queues_are_drained_in_the_order_given_but_for_a_share(make_project: Callable[..., TaskProject]) -> None:
+    tasks = TASKS + '@task\nasync def note(queue: str): print(f"<{queue}>", flush=True)\n'
+    project = make_project(tasks, rearq={"max_jobs": 1})
+    project.run(
+        "from shop.tasks import note\n"
+        "for queue, number in (('low', 40), ('default', 40), ('high', 160)):\n"
+        "    note.using(queue=queue).enqueue_many([(queue,)] * number)\n"
+    )
+    worker = project.worker("--queue", "high", "--queue", "default", "--queue", "low")
+    worker.wait_for_log(r"<\w+>", count=240, timeout=60)
+    order = re.findall(r"<(\w+)>", worker.output)
+    urgent = order[: len(order) - order[::-1].index("high")]
+    # One of sixteen is for the others, in turn; the rest keeps the order.
+    assert 4 <= urgent.count("default") + urgent.count("low") <= 16
+    assert abs(urgent.count("default") - urgent.count("low")) <= 2
+    assert order[-20:] == ["low"] * 20
