@@ -93,7 +93,8 @@ def test_a_lock_lets_one_run_at_a_time_in_order_and_others_pass(
     assert (
         project.json(
             "from django_cfg_tasks.models import TaskLog\n"
-            "emit([[row.status, row.job_retries, len(row.attempts)] for row in TaskLog.objects.filter(task_name='alone')])"
+            "rows = TaskLog.objects.filter(task_name='alone')\n"
+            "emit([[row.status, row.job_retries, len(row.attempts)] for row in rows])"
         )
         == [["success", 0, 1]] * 21
     )
