@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import json
 import shutil
@@ -30,6 +31,8 @@ DATA: dict[str, Callable[[str], Any]] = {
     "json": json.loads,
     "ini": lambda text: configparser.ConfigParser(interpolation=None).read_string(text),
     "text": str,
+    # What a page converts: written for another library, so it is read and not run.
+    "python before": ast.parse,
 }
 
 
