@@ -2,7 +2,8 @@
 
 A comment starts with what it is: ``<!-- test: bare worker -->`` says how the page is run, ``<!-- setup: code -->``
 and ``<!-- check: code -->`` are Python that runs at that place, ``<!-- file: path`` with lines below it is a file
-of the project. A fence of Python whose first line is a path (``# shop/tasks.py``) is that file, or more of it.
+of the project. A fence of Python whose first line is a path (``# shop/tasks.py``) is that file, or more of it. A fence
+of ``python before`` is what a page converts from another library: it is parsed, and not run.
 """
 
 from __future__ import annotations

@@ -31,7 +31,6 @@ DATA: dict[str, Callable[[str], Any]] = {
     "json": json.loads,
     "ini": lambda text: configparser.ConfigParser(interpolation=None).read_string(text),
     "text": str,
-    # What a page converts: written for another library, so it is read and not run.
     "python before": ast.parse,
 }
 
