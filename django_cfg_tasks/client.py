@@ -26,12 +26,15 @@ from django_cfg_tasks.exceptions import (
 )
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.loop import Batcher, HomeLoop
+from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.results import ResultWaiter
 from django_cfg_tasks.signals import announce
 from django_cfg_tasks.store import Store, target_of_django, target_of_url
 
 if TYPE_CHECKING:
     from rearq import ReArq
+
+    from django_cfg_tasks.task import Task
 
 logger = logging.getLogger("django_cfg_tasks.client")
 
@@ -133,6 +136,36 @@ class ReArqClient:
         """`acancel`, for sync code."""
         return self.call(self._cancel(job_id), instead="await job.acancel()")
 
+    # Switching tasks off and on
+
+    async def adisable(self, task: str | Task[..., Any]) -> None:
+        """Let no job of a task start, in any process, until it is enabled; those that run go on.
+
+        Jobs that wait go on waiting. Enqueueing one raises TaskDisabledError, unless it says
+        ``using(even_if_disabled=True)``. UnknownTaskError for a name that this process does not know.
+        """
+        await self.home.run(self.store.disable(_name_of(task)))
+
+    def disable(self, task: str | Task[..., Any]) -> None:
+        """`adisable`, for sync code."""
+        self.call(self.store.disable(_name_of(task)), instead="await client.adisable(...)")
+
+    async def aenable(self, task: str | Task[..., Any]) -> None:
+        """Undo `adisable`: the jobs that waited run. UnknownTaskError for a name that this process does not know."""
+        await self.home.run(self._enable(_name_of(task)))
+
+    def enable(self, task: str | Task[..., Any]) -> None:
+        """`aenable`, for sync code."""
+        self.call(self._enable(_name_of(task)), instead="await client.aenable(...)")
+
+    async def adisabled(self) -> set[str]:
+        """Return the names of the disabled tasks."""
+        return await self.home.run(self.store.disabled())
+
+    def disabled(self) -> set[str]:
+        """`adisabled`, for sync code."""
+        return self.call(self.store.disabled(), instead="await client.adisabled()")
+
     def read_records(self, after_id: int, limit: int, since: dt.datetime | None = None) -> list[JobRecord]:
         """Return up to ``limit`` jobs after row ``after_id``, oldest first, with their attempts."""
         return self.call(self._page(after_id, limit, since), instead="sync_to_async(client.read_records)(...)")
@@ -188,6 +221,13 @@ class ReArqClient:
             logger.warning("Job %s is canceled, but a worker that runs it could not be told. %s", job_id, error)
         return True
 
+    async def _enable(self, task: str) -> None:
+        await self.store.enable(task)
+        try:
+            await self.broker.release_disabled(task)
+        except BrokerUnavailableError as error:
+            logger.warning("The task %r is enabled; its jobs wait until Redis is back. %s", task, error)
+
     def _refuse_if_disabled(self) -> None:
         if not self.config.enabled:
             raise TasksDisabledError(
@@ -198,6 +238,11 @@ class ReArqClient:
 
 def _present(records: list[JobRecord | None]) -> dict[str, JobRecord]:
     return {record.job_id: record for record in records if record is not None}
+
+
+def _name_of(task: str | Task[..., Any]) -> str:
+    """Return a task's name; UnknownTaskError where this process knows no task of that name."""
+    return tasks[task].name if isinstance(task, str) else task.name
 
 
 _client: ReArqClient | None = None

@@ -118,6 +118,9 @@ class Broker:
         message = {"type": "cancel_task", "task_name": task, "job_id": job_id}
         await self._ask(self.client.publish(keys.CHANNEL, json.dumps(message)))
 
+    async def release_disabled(self, task: str) -> None:
+        """STUB, to be replaced: bring the parked jobs of an enabled task back into their streams."""
+
     async def create_groups(self, queues: Iterable[str], group: str) -> None:
         """Make the group on every stream, from its beginning: what was rung before any worker is delivered."""
         _ = self.client
