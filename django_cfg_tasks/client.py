@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 REARQ_APP = "django_cfg_tasks.worker.rearq_app.DjangoReArq"
 """By name, as it is the one door upwards: only a process that runs ReArq's CLI opens it."""
+CANCEL_PAGE = 1000
+"""How many jobs of a task are canceled in one statement."""
 
 
 class ReArqClient:
@@ -136,6 +138,18 @@ class ReArqClient:
         """`acancel`, for sync code."""
         return self.call(self._cancel(job_id), instead="await job.acancel()")
 
+    async def acancel_task(self, task: str | Task[..., Any]) -> int:
+        """Cancel all jobs of a task that are not final; return how many. Running ones are told to stop.
+
+        Jobs that are enqueued meanwhile may be among them or not. UnknownTaskError for a name that this process
+        does not know.
+        """
+        return await self.home.run(self._cancel_task(_name_of(task)))
+
+    def cancel_task(self, task: str | Task[..., Any]) -> int:
+        """`acancel_task`, for sync code."""
+        return self.call(self._cancel_task(_name_of(task)), instead="await client.acancel_task(...)")
+
     # Switching tasks off and on
 
     async def adisable(self, task: str | Task[..., Any]) -> None:
@@ -213,13 +227,31 @@ class ReArqClient:
             if await self._load_one(job_id) is None:
                 raise JobNotFoundError(f"No job has the id {job_id!r}.")
             return False
-        announce([canceled])
-        try:
-            await self.broker.announce_cancel(canceled.task, job_id)
-            await self.broker.announce_finished([job_id])
-        except BrokerUnavailableError as error:
-            logger.warning("Job %s is canceled, but a worker that runs it could not be told. %s", job_id, error)
+        await self._canceled([canceled], [canceled])
         return True
+
+    async def _cancel_task(self, task: str) -> int:
+        count = 0
+        while True:
+            canceled = await self.store.cancel_task(task, CANCEL_PAGE)
+            count += len(canceled)
+            if canceled:
+                await self._canceled(canceled, [record for record in canceled if record.owner is not None])
+            if len(canceled) < CANCEL_PAGE:
+                return count
+
+    async def _canceled(self, records: list[JobRecord], running: list[JobRecord]) -> None:
+        """Tell of jobs that are canceled: who keeps the history, workers that may run them, who waits for them."""
+        announce(records)
+        try:
+            await self.broker.announce_canceled(
+                [(record.task, record.job_id) for record in running], [record.job_id for record in records]
+            )
+        except BrokerUnavailableError as error:
+            logger.warning(
+                "%d job(s) are canceled, but no worker could be told; those that run are stopped once their workers "
+                "reach Redis again. %s", len(records), error,
+            )  # fmt: skip
 
     async def _enable(self, task: str) -> None:
         await self.store.enable(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,14 @@ PROGRESS_SECONDS = 1.0
 
 
 class JobContext:
-    """The job that runs. Its methods may be called from async code and from threads."""
+    """The job that runs. Its methods may be called from async code and from threads.
 
-    def __init__(self, record: JobRecord, task: Task[..., Any]) -> None:
+    ``told_to_stop`` is set by whoever runs the job.
+    """
+
+    def __init__(self, record: JobRecord, task: Task[..., Any], told_to_stop: threading.Event) -> None:
         self._record = record
+        self._told_to_stop = told_to_stop
         self._told = 0.0
         self.task = task
         self.job_id = record.job_id
@@ -29,6 +34,15 @@ class JobContext:
         """Which run of the job this is, from 1; runs that a shutdown or a crash cut short count."""
         self.job_retries = record.job_retries
         """How many retries have been used, from 0."""
+
+    @property
+    def canceled(self) -> bool:
+        """Whether this run should end: canceled, out of time, its worker shuts down, or another runs the job by now.
+
+        An ``async def`` gets CancelledError besides. A ``def`` is given some seconds to end by itself before it is
+        interrupted.
+        """
+        return self._told_to_stop.is_set()
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Show how far the job is: ``fraction`` from 0 to 1. Written at most once a second, and at 1."""

@@ -109,17 +109,14 @@ class Broker:
         }
         await self._ask(self._scripts["settle"](args=[group, json.dumps(what)]))
 
-    async def announce_finished(self, job_ids: Sequence[str]) -> None:
-        """Tell those who wait for results."""
-        await self._ask(self.client.publish(keys.FINISHED_CHANNEL, json.dumps(list(job_ids))))
-
-    async def announce_cancel(self, task: str, job_id: str) -> None:
-        """Tell the worker that runs the job to cancel it, in ReArq's own words."""
-        message = {"type": "cancel_task", "task_name": task, "job_id": job_id}
-        await self._ask(self.client.publish(keys.CHANNEL, json.dumps(message)))
-
-    async def release_disabled(self, task: str) -> None:
-        """STUB, to be replaced: bring the parked jobs of an enabled task back into their streams."""
+    async def announce_canceled(self, running: Iterable[tuple[str, str]], job_ids: Sequence[str]) -> None:
+        """Tell workers to cancel the jobs that run (task and id of each), and those who wait for any of ``job_ids``."""
+        pipe = self.client.pipeline(transaction=False)
+        for task, job_id in running:  # in ReArq's own words
+            message = {"type": "cancel_task", "task_name": task, "job_id": job_id}
+            pipe.publish(keys.CHANNEL, json.dumps(message))
+        pipe.publish(keys.FINISHED_CHANNEL, json.dumps(list(job_ids)))
+        await self._ask(pipe.execute())
 
     async def create_groups(self, queues: Iterable[str], group: str) -> None:
         """Make the group on every stream, from its beginning: what was rung before any worker is delivered."""

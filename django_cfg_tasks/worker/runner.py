@@ -7,8 +7,9 @@ import contextlib
 import datetime as dt
 import enum
 import logging
+import threading
 import traceback as traceback_module
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
@@ -32,6 +33,10 @@ from django_cfg_tasks.worker.threads import Interrupted, JobThreads
 
 logger = logging.getLogger("django_cfg_tasks.worker")
 
+ASKED_SECONDS = 5.0
+"""How long a sync function that can see that it should end may take before it is interrupted."""
+HURRIED_SECONDS = 2.0
+"""The same at a shutdown, which does not wait for long, and while another worker runs the job already."""
 TRACEBACK_CHARACTERS = 20_000
 MESSAGE_CHARACTERS = 4_000
 
@@ -53,6 +58,7 @@ class Runner:
         self._worker_name = worker_name
         self._running: dict[str, asyncio.Task[Any]] = {}
         self._stopped: dict[str, Stop] = {}
+        self._told: dict[str, threading.Event] = {}
         self._limits: dict[str, float] = {}
         self._threads = JobThreads(config.max_jobs)
 
@@ -65,12 +71,19 @@ class Runner:
         """Return how many seconds a running job may take; of one that is not known, the longest of those that run."""
         return self._limits.get(job_id or "") or max(self._limits.values(), default=self._config.job_timeout)
 
-    def stop(self, job_id: str, why: Stop) -> None:
-        """Tell a running job to stop: CancelledError in async functions, an interrupt in sync ones."""
+    def stop(self, job_id: str, why: Stop) -> bool:
+        """Tell a running job to stop: CancelledError in async functions, an interrupt in sync ones.
+
+        A sync function with a context is asked by it first. False if the job does not run (yet).
+        """
         running = self._running.get(job_id)
-        if running is not None and job_id not in self._stopped:
+        if running is None:
+            return False
+        if job_id not in self._stopped:
             self._stopped[job_id] = why
+            self._told[job_id].set()
             running.cancel()
+        return True
 
     def close(self) -> None:
         """End idle threads."""
@@ -88,6 +101,7 @@ class Runner:
             return None
         if (current := asyncio.current_task()) is not None:
             self._running[record.job_id] = current
+        self._told[record.job_id] = threading.Event()
         record.start_time = now
         try:
             value = await self._call(record)
@@ -97,6 +111,7 @@ class Runner:
         finally:
             self._running.pop(record.job_id, None)
             self._stopped.pop(record.job_id, None)
+            self._told.pop(record.job_id, None)
             self._limits.pop(record.job_id, None)
         record.status = JobStatus.success
         return self._attempt(record, AttemptOutcome.success)
@@ -156,7 +171,7 @@ class Runner:
             )
         args, kwargs = task.codec.decode(record.args, record.kwargs)
         if task.options.bind:
-            args.insert(0, JobContext(record, task))
+            args.insert(0, JobContext(record, task, self._told[record.job_id]))
         return await self._call_in_time(record, task, args, kwargs)
 
     async def _call_in_time(
@@ -165,16 +180,46 @@ class Runner:
         limit = float(record.options.get("job_timeout") or task.options.job_timeout or self._config.job_timeout)
         self._limits[record.job_id] = limit
         scope = asyncio.timeout(None if limit == float("inf") else limit)
+        overdue = False
+
+        def ask() -> float:
+            nonlocal overdue
+            why = self._stopped.get(record.job_id)
+            overdue = why is None and scope.expired()
+            return HURRIED_SECONDS if why in (Stop.shutdown, Stop.superseded) else ASKED_SECONDS
+
         try:
-            async with scope:
-                if not task.is_async:
-                    return await self._threads.run(lambda: task.function(*args, **kwargs))
-                async with django_connections():
-                    return await task.function(*args, **kwargs)
-        except TimeoutError as error:
-            if scope.expired():
-                raise JobTimeoutError(f"The job ran longer than its job_timeout of {limit:g} s.") from error
+            with _set_at(scope.when(), self._told[record.job_id]):
+                async with scope:
+                    if task.is_async:
+                        async with django_connections():
+                            value = await task.function(*args, **kwargs)
+                    else:
+                        value = await self._threads.run(
+                            lambda: task.function(*args, **kwargs), ask if task.options.bind else None
+                        )
+        except BaseException as error:
+            if overdue or (isinstance(error, TimeoutError) and scope.expired()):
+                raise _timeout(limit) from error
             raise
+        if overdue:  # however it ended when it was asked to
+            raise _timeout(limit)
+        return value
+
+
+@contextlib.contextmanager
+def _set_at(when: float | None, event: threading.Event) -> Iterator[None]:
+    """Set ``event`` at a time of the loop's clock, should the body not have ended by then."""
+    timer = None if when is None else asyncio.get_running_loop().call_at(when, event.set)
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def _timeout(limit: float) -> JobTimeoutError:
+    return JobTimeoutError(f"The job ran longer than its job_timeout of {limit:g} s.")
 
 
 @contextlib.asynccontextmanager

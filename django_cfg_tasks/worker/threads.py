@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.db import close_old_connections, reset_queries
+
+logger = logging.getLogger("django_cfg_tasks.worker")
 
 GRACE_SECONDS = 10.0
 """How long a function may take to notice that it was interrupted."""
@@ -27,6 +30,7 @@ class ThreadRun:
         self._function = function
         self._lock = threading.Lock()
         self._thread_id: int | None = None
+        self._interrupted = False
         self.done = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._outcome: tuple[Any, BaseException | None] = (None, None)
@@ -39,6 +43,8 @@ class ThreadRun:
             reset_queries()
             close_old_connections()
             with self._lock:
+                if self._interrupted:
+                    raise Interrupted
                 self._thread_id = threading.get_ident()
             try:
                 value = self._function()
@@ -67,6 +73,7 @@ class ThreadRun:
     def interrupt(self) -> None:
         """Raise `Interrupted` in the function at its next step in Python; a blocking C call delays that."""
         with self._lock:
+            self._interrupted = True
             if self._thread_id is not None:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(self._thread_id), ctypes.py_object(Interrupted)
@@ -85,28 +92,29 @@ class JobThreads:
         """Whether a function runs on."""
         return any(not run.done.is_set() for run in self._running)
 
-    async def run(self, function: Callable[[], Any]) -> Any:
+    async def run(self, function: Callable[[], Any], ask: Callable[[], float] | None = None) -> Any:
         """Run ``function`` in a thread. Cancelling interrupts it and waits for its end, a while.
 
-        A function that does not end in that while is left alone; its thread stays taken until it does.
+        With ``ask`` the function has a way to notice that it should end: ``ask`` is called first and tells for how
+        many seconds it may take. A function that does not end even when interrupted is left alone; its thread stays
+        taken until it does.
         """
         run = ThreadRun(function)
         context = contextvars.copy_context()
         self._running.add(run)
-        self._executor.submit(context.run, run)
+        waiting = self._executor.submit(context.run, run)
         try:
             await run.done.wait()
         except asyncio.CancelledError:
-            run.interrupt()
-            try:
-                await asyncio.wait_for(run.done.wait(), GRACE_SECONDS)
-            except TimeoutError:
-                pass
-            else:
+            if waiting.cancel():  # no thread was free yet
                 self._running.discard(run)
-                if run.succeeded:
-                    # It ended well before it noticed: that is its outcome.
-                    return run.result()
+                raise
+            if not await _given_up(run, ask):
+                raise
+            self._running.discard(run)
+            if run.succeeded:
+                # It ended well before it noticed: that is its outcome.
+                return run.result()
             raise
         self._running.discard(run)
         return run.result()
@@ -114,3 +122,26 @@ class JobThreads:
     def close(self) -> None:
         """Take no new work; idle threads end."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+async def _given_up(run: ThreadRun, ask: Callable[[], float] | None) -> bool:
+    """Make a function end: ask it, then interrupt it; False if it runs on all the same.
+
+    To be cancelled once more, as at a shutdown, ends the asking, and then the waiting.
+    """
+    if ask is not None:
+        try:
+            if await _ended(run, ask()):
+                return True
+        except asyncio.CancelledError:
+            logger.debug("A function is interrupted before its time to end by itself is over.")
+    run.interrupt()
+    return await _ended(run, GRACE_SECONDS)
+
+
+async def _ended(run: ThreadRun, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(run.done.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True

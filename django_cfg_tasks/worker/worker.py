@@ -46,6 +46,8 @@ MOST_PREFETCHED = 500
 MOST_UNRECORDED = 5000
 LOOKS_AWAY_SECONDS = 10.0
 """A worker that has room and has not looked for jobs for so long is not consuming."""
+MOST_HEARD = 1000
+"""How many cancels of jobs that are not here are kept in mind: their claims may be under way."""
 
 
 class Worker:
@@ -78,8 +80,9 @@ class Worker:
         self._deliveries: dict[str, Delivery] = {}
         self._ready: deque[Delivery] = deque()
         self._alone = False
+        self._heard: dict[str, None] = {}
         self._room = asyncio.Event()
-        self._lapsed = asyncio.Event()
+        self._missed = asyncio.Event()
         self._looked_at = time.monotonic()
         self._rate = 0.0
         self._counted, self._counted_at = 0, time.monotonic()
@@ -106,7 +109,9 @@ class Worker:
             self._lease.start()
             side_tasks = [
                 self._process.side_task(self._ledger.run(), "ledger"),
-                self._process.side_task(self._broker.follow(keys.CHANNEL, self._hear), "channel"),
+                self._process.side_task(
+                    self._broker.follow(keys.CHANNEL, self._hear, subscribed=self._missed.set), "channel"
+                ),
                 self._process.side_task(self._wake_at_stop(), "stop"),
                 self._process.side_task(self._reaffirm(), "reaffirm"),
                 self._process.side_task(self._gates.run(), "gates"),
@@ -194,25 +199,30 @@ class Worker:
                 self._deliveries[delivery.record.job_id] = delivery
                 # One that others wait for goes first.
                 (self._ready.appendleft if self._gates.holds(delivery.record.job_id) else self._ready.append)(delivery)
+                if delivery.record.job_id in self._heard:
+                    self._missed.set()  # canceled in the moment of its claim, it seems: SQL knows
             announce([delivery.record for delivery in deliveries])
             self._start_ready()
 
-    # A lease that had lapsed
+    # What may have been missed
 
     def _called_lapsed(self) -> Callable[[], None]:
         """Return what tells this loop, from the lease's thread, that the lease had lapsed."""
         loop = asyncio.get_running_loop()
 
         def lapsed() -> None:
-            loop.call_soon_threadsafe(self._lapsed.set)
+            loop.call_soon_threadsafe(self._missed.set)
 
         return lapsed
 
     async def _reaffirm(self) -> None:
-        """Whenever the lease had lapsed: let go of jobs that were taken over meanwhile, then go on with the rest."""
+        """Whenever the lease had lapsed, or Redis was away: let go of jobs that were taken over or canceled meanwhile.
+
+        Then go on with the rest.
+        """
         while True:
-            await self._lapsed.wait()
-            self._lapsed.clear()
+            await self._missed.wait()
+            self._missed.clear()
             # Who thought this worker dead a moment before it renewed its lease may still be at it.
             await asyncio.sleep(min(1.0, self._config.lease / 8))
             held = dict(self._deliveries)
@@ -220,7 +230,7 @@ class Worker:
                 current = await self._client.store.load(held)
             except StoreUnavailableError as error:
                 logger.warning("Whose the jobs are can't be asked. %s", error)
-                self._lapsed.set()
+                self._missed.set()
                 continue
             for job_id, delivery in held.items():
                 now = current.get(job_id)
@@ -291,16 +301,23 @@ class Worker:
             self._cancel(message["task_name"], message.get("job_id"))
 
     def _cancel(self, task: str, job_id: str | None) -> None:
-        for delivery in list(self._deliveries.values()):
-            if delivery.record.task != task or job_id not in (None, delivery.record.job_id):
-                continue
-            if delivery in self._ready and job_id is not None:
-                # SQL calls it canceled already; it need not start.
-                self._ready.remove(delivery)
-                del self._deliveries[job_id]
-                self._gates.leave(job_id)
-                self._ledger.drop([delivery.entry])
-            self._runner.stop(delivery.record.job_id, Stop.canceled)
+        if job_id is None:
+            for record in [held.record for held in self._deliveries.values() if held.record.task == task]:
+                self._runner.stop(record.job_id, Stop.canceled)
+            return
+        delivery = self._deliveries.get(job_id)
+        if delivery is None:
+            self._heard[job_id] = None
+            if len(self._heard) > MOST_HEARD:
+                del self._heard[next(iter(self._heard))]
+        elif delivery in self._ready:
+            # SQL calls it canceled already; it need not start.
+            self._ready.remove(delivery)
+            del self._deliveries[job_id]
+            self._gates.leave(job_id)
+            self._ledger.drop([delivery.entry])
+        elif not self._runner.stop(job_id, Stop.canceled):
+            self._missed.set()  # it is about to start, or has just ended
 
     def _holds(self, job_id: str) -> bool:
         # A run that was given up may take its time to end: not a second one beside it (the sweeper rings again).
