@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import threading
-import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from django_cfg_tasks.jobs import JobRecord
-from django_cfg_tasks.signals import announce
 
 if TYPE_CHECKING:
     from typing import Any
 
     from django_cfg_tasks.task import Task
 
-PROGRESS_SECONDS = 1.0
-
 
 class JobContext:
     """The job that runs. Its methods may be called from async code and from threads.
 
-    ``told_to_stop`` is set by whoever runs the job.
+    Whoever runs the job sets ``told_to_stop``, and takes in its progress by ``note``.
     """
 
-    def __init__(self, record: JobRecord, task: Task[..., Any], told_to_stop: threading.Event) -> None:
+    def __init__(
+        self,
+        record: JobRecord,
+        task: Task[..., Any],
+        *,
+        told_to_stop: threading.Event,
+        note: Callable[[JobRecord, float, str], None],
+    ) -> None:
         self._record = record
         self._told_to_stop = told_to_stop
-        self._told = 0.0
+        self._note = note
         self.task = task
         self.job_id = record.job_id
         self.queue = record.queue
@@ -45,13 +49,12 @@ class JobContext:
         return self._told_to_stop.is_set()
 
     def progress(self, fraction: float, message: str = "") -> None:
-        """Show how far the job is: ``fraction`` from 0 to 1. Written at most once a second, and at 1."""
-        self._record.progress = min(1.0, max(0.0, float(fraction)))
-        self._record.progress_message = message[:255]
-        now = time.monotonic()
-        if now - self._told >= PROGRESS_SECONDS or self._record.progress == 1.0:
-            self._told = now
-            announce([self._record])
+        """Show how far the job is: ``fraction`` from 0 to 1, and a text of up to 255 characters.
+
+        It returns at once; written is the latest value, at most once a second and within about two. It never
+        changes the job's status.
+        """
+        self._note(self._record, min(1.0, max(0.0, float(fraction))), str(message)[:255])
 
     def __repr__(self) -> str:
         return f"<JobContext {self.job_id} of {self.task.name}, attempt {self.attempt}>"

@@ -111,6 +111,16 @@ class Job(Generic[R_co]):
         """Seconds before a retry."""
         return self._record.job_retry_after
 
+    @property
+    def progress(self) -> float | None:
+        """How far it was, from 0 to 1; None if it has not told."""
+        return self._record.progress
+
+    @property
+    def progress_message(self) -> str:
+        """What it said of it."""
+        return self._record.progress_message
+
     async def result(self, timeout: float | None = None) -> JobResult[R_co] | None:
         """Wait until the job is final and return how it ended; None after ``timeout`` seconds.
 

@@ -28,6 +28,7 @@ from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord, JobStatus
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.serialization import encode_result
 from django_cfg_tasks.task import Task
+from django_cfg_tasks.worker.progress import Progress
 from django_cfg_tasks.worker.retries import next_try
 from django_cfg_tasks.worker.threads import Interrupted, JobThreads
 
@@ -53,8 +54,9 @@ class Stop(enum.Enum):
 class Runner:
     """Runs jobs for one worker."""
 
-    def __init__(self, config: RearqConfig, worker_name: str) -> None:
+    def __init__(self, config: RearqConfig, progress: Progress, worker_name: str) -> None:
         self._config = config
+        self._progress = progress
         self._worker_name = worker_name
         self._running: dict[str, asyncio.Task[Any]] = {}
         self._stopped: dict[str, Stop] = {}
@@ -171,7 +173,8 @@ class Runner:
             )
         args, kwargs = task.codec.decode(record.args, record.kwargs)
         if task.options.bind:
-            args.insert(0, JobContext(record, task, self._told[record.job_id]))
+            context = JobContext(record, task, told_to_stop=self._told[record.job_id], note=self._progress.note)
+            args.insert(0, context)
         return await self._call_in_time(record, task, args, kwargs)
 
     async def _call_in_time(

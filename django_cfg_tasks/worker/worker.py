@@ -28,6 +28,7 @@ from django_cfg_tasks.worker.gates import Gates
 from django_cfg_tasks.worker.intake import Delivery, Intake
 from django_cfg_tasks.worker.lease import Lease
 from django_cfg_tasks.worker.ledger import Ledger, Line, msg_id_of
+from django_cfg_tasks.worker.progress import Progress
 from django_cfg_tasks.worker.runner import Runner, Stop
 from django_cfg_tasks.worker.shutdown import wait_any
 from django_cfg_tasks.worker.watch import LoopWatch
@@ -94,7 +95,8 @@ class Worker:
             if not up:
                 return
             self._ledger = Ledger(self._client.store, self._broker, self.group)
-            self._runner = Runner(self._config, self.name)
+            progress = Progress(self._client.store)
+            self._runner = Runner(self._config, progress, self.name)
             self._process.stuck = lambda: self._runner.stuck
             self._gates = Gates(self._config, self._broker, self._client.store, worker=self.name, group=self.group)
             self._intake = Intake(
@@ -109,6 +111,7 @@ class Worker:
             self._lease.start()
             side_tasks = [
                 self._process.side_task(self._ledger.run(), "ledger"),
+                self._process.side_task(progress.run(), "progress"),
                 self._process.side_task(
                     self._broker.follow(keys.CHANNEL, self._hear, subscribed=self._missed.set), "channel"
                 ),

@@ -164,7 +164,7 @@ def test_however_a_canceled_job_ends_it_stays_canceled(
 
 
 def test_all_jobs_of_a_task(make: Callable[..., TaskProject], database: str) -> None:
-    project = make(TASKS, database=database, rearq={"max_jobs": 4})
+    project = make(TASKS, database=database, rearq={"max_jobs": 4, "shutdown_timeout": 0.5})
     worker = project.worker("--with-timer")
     started(project, "patient", "a", "b")
     started(project, "patient_thread", "kept")
@@ -182,9 +182,7 @@ def test_all_jobs_of_a_task(make: Callable[..., TaskProject], database: str) -> 
     assert story == [[404, 0], "canceled", ["canceled"], "deferred"]
     wait_until(lambda: {"told a", "told b"} <= set(runs(project.folder)), "the running jobs are told")
     assert "told kept" not in runs(project.folder)
-    worker.sigterm()
-    worker.sigterm()
-    assert worker.wait() == 0
+    assert worker.stop() == 0
     # Two slots and the read-ahead are the most that had begun when the word came.
     assert len([line for line in runs(project.folder) if line.startswith("start")]) < 20
     jobs, _, log = project.json(ROWS)

@@ -105,7 +105,9 @@ emit([was_refused, kept.refresh().status, asked.refresh().status, count()])
     assert story == [True, "queued", "queued", 2]
 
 
-def test_jobs_accepted_all_the_same_wait(make_project: Callable[..., TaskProject], database: str) -> None:
+def test_jobs_accepted_all_the_same_wait_and_run_once_enabled(
+    make_project: Callable[..., TaskProject], database: str
+) -> None:
     project = make_project(TASKS, database=database)
     jobs = project.json(
         PRELUDE
@@ -122,6 +124,12 @@ emit([job.job_id for job in jobs])
         PRELUDE + f"other.enqueue().wait(timeout=10)\nemit([r.status for r in client.load({jobs!r}).values()])"
     )
     assert statuses == ["queued"] * 4
+    after = project.json(
+        PRELUDE
+        + f"client.enable(greet)\njobs = {jobs!r}\n"
+        + "emit([client.wait_final(job_id, 10).status for job_id in jobs] + [greet.enqueue('x').created])"
+    )
+    assert after == ["success"] * 4 + [True]
 
 
 def test_disabling_is_shared_and_undone(make_project: Callable[..., TaskProject], database: str) -> None:
