@@ -22,7 +22,7 @@ from django_cfg_tasks.broker import keys
 from django_cfg_tasks.broker.census import PAGE, Census, CensusTaker
 from django_cfg_tasks.broker.connection import async_client, close_client, explained, is_missing_group
 from django_cfg_tasks.broker.gates import Admission, Applicant, Gate, Gatekeeper
-from django_cfg_tasks.broker.messages import Bell, Entry, Peer, Settlement, bell_of, entries_of
+from django_cfg_tasks.broker.messages import Bell, Entry, Peer, Promotion, Settlement, bell_of, entries_of
 from django_cfg_tasks.broker.reader import BlockingReader
 from django_cfg_tasks.config import RearqConfig
 from django_cfg_tasks.exceptions import BrokerUnavailableError, ConfigurationError
@@ -37,6 +37,7 @@ __all__ = [
     "Entry",
     "Gate",
     "Peer",
+    "Promotion",
     "Settlement",
     "bell_of",
     "is_missing_group",
@@ -238,11 +239,13 @@ class Broker:
             if not pending:
                 await self._ask(self.client.xgroup_delconsumer(stream, group, consumer))
 
-    async def promote(self, shard: str, most: int = 1000) -> tuple[int, float | None]:
-        """Move due jobs of one delayed set to their streams; return how many, and the next due time (s)."""
+    async def promote(self, most: int = 1000) -> Promotion:
+        """Move due jobs of all delayed sets to their streams, about ``most`` at a time."""
         _ = self.client
-        moved, score = await self._ask(self._scripts["promote"](keys=[shard], args=[keys.QUEUE_PREFIX, most]))
-        return int(moved), float(score) / 1000 if score not in ("", None) else None
+        shards = keys.delay_shards(self._config.delay_queue_num)
+        most_each = max(1, most // len(shards))
+        moved, score, wait = await self._ask(self._scripts["promote"](keys=shards, args=[keys.QUEUE_PREFIX, most_each]))
+        return Promotion(int(moved), float(score) if score else None, int(wait) / 1000)
 
     async def hold_lease(self, key: str, token: str, seconds: float) -> bool:
         """Take or renew a lease; False if somebody else holds it."""

@@ -45,6 +45,19 @@ class Peer:
     line: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """What became of delayed jobs: how many are on their way now, and when the next one is due.
+
+    ``next_ms`` is that moment in ms since the epoch, None if there is none, and ``seconds`` how far it is away by
+    Redis's clock, which decides.
+    """
+
+    moved: int
+    next_ms: float | None
+    seconds: float
+
+
 def bell_of(record: JobRecord) -> Bell:
     """Return how to ring for a job that waits."""
     return Bell(record.queue, record.job_id, round(record.due_time.timestamp() * 1000) if record.due_time else None)

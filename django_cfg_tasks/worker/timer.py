@@ -1,14 +1,12 @@
 """The timer: lets cron tasks and delayed jobs start when they are due. Any number may run, one leads.
 
-A firing has a deterministic job id, unique in SQL, and delayed jobs are moved by one script: the lease only
-saves work, correctness does not rest on it.
+Which firings are due is `firings`' to say. A firing has a deterministic job id, unique in SQL, and delayed jobs are
+moved by one script: the lease only saves work, correctness does not rest on it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import hashlib
 import logging
 import os
 import socket
@@ -16,12 +14,9 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from django_cfg_tasks import conf
 from django_cfg_tasks.broker import keys
-from django_cfg_tasks.cron import Cron
-from django_cfg_tasks.exceptions import BrokerUnavailableError, EnqueueError
-from django_cfg_tasks.registry import tasks
-from django_cfg_tasks.task import Task
+from django_cfg_tasks.exceptions import BrokerUnavailableError, EnqueueError, StoreUnavailableError
+from django_cfg_tasks.worker.firings import Firings
 from django_cfg_tasks.worker.lease import Lease
 from django_cfg_tasks.worker.shutdown import wait_any
 from django_cfg_tasks.worker.upkeep import Upkeep
@@ -33,6 +28,7 @@ logger = logging.getLogger("django_cfg_tasks.timer")
 
 LONGEST_SLEEP = 5.0
 """A wake-up message may be lost with its connection: look at least this often."""
+LAST_NOTE_SECONDS = 2.0
 
 
 class Timer:
@@ -47,9 +43,9 @@ class Timer:
         self._token = uuid4().hex
         self.name = f"{self._config.group_name}-{self._process.identity}-timer"
         self._leads = False
-        self._started = False
-        self._next: dict[str, dt.datetime] = {}
-        self._next_delayed: float | None = None
+        self._firings = Firings(rearq.client)
+        self._next_delayed_ms: float | None = None
+        self._next_delayed_at = 0.0
         self._wake = asyncio.Event()
         self._ticked_at = time.monotonic()
 
@@ -85,80 +81,60 @@ class Timer:
             try:
                 await self._lead()
                 if self._leads:
-                    await self._start_once()
-                    await self._fire()
+                    # Delayed jobs first: they need no SQL here.
                     await self._promote()
+                    await self._firings.start(self._token)
+                    await self._firings.fire()
                 pause, self._ticked_at = 0.2, time.monotonic()
                 await wait_any(self._wake, self._ladder.stopping, timeout=self._sleep_seconds())
-            except (BrokerUnavailableError, EnqueueError) as error:
+            except (BrokerUnavailableError, EnqueueError, StoreUnavailableError) as error:
                 logger.warning("The timer waits; trying again in %.1f s. %s", pause, error)
                 await wait_any(self._ladder.stopping, timeout=pause)
-                pause = min(pause * 2, 5)
+                pause = min(pause * 2, self._longest_sleep)
 
     async def _lead(self) -> None:
         leads = await self._broker.hold_lease(keys.TIMER_LEASE, self._token, self._config.lease)
         if leads and not self._leads:
             logger.info("Timer %s leads.", self.name)
-            now = dt.datetime.now(dt.UTC)
-            self._next = {task.name: _due_after(cron, now) for task, cron in _cron_tasks()}
         elif self._leads and not leads:
             logger.warning("Timer %s leads no more.", self.name)
+            self._firings.forget()
         self._leads = leads
 
-    async def _start_once(self) -> None:
-        """Enqueue the tasks that run at a timer's start."""
-        if self._started:
-            return
-        for task, cron in _cron_tasks():
-            start = cron.run_at_start
-            if start is not False:
-                args, kwargs = ((), start) if isinstance(start, dict) else (() if start is True else start, {})
-                # The same id if this is tried again, for SQL was away.
-                starting = task.using(job_id=f"start:{_short(task.name)}:{self._token}")
-                await self._client.aenqueue([starting.record(args, kwargs)])
-        self._started = True
-
-    async def _fire(self) -> None:
-        now = dt.datetime.now(dt.UTC)
-        for name, due in list(self._next.items()):
-            task = tasks.get(name)
-            if due > now or task is None or task.cron is None:
-                continue
-            record = task.using(job_id=_firing_id(name, due)).record((), {})
-            known = (await self._client.aenqueue([record]))[0]
-            if known is None:
-                logger.info("Cron: %s, due at %s.", name, due.isoformat())
-            self._next[name] = _due_after(task.cron, max(due, now))
-
     async def _promote(self) -> None:
-        earliest: float | None = None
-        for shard in keys.delay_shards(self._config.delay_queue_num):
-            moved, left = await self._broker.promote(shard)
-            if moved:
-                logger.debug("%d delayed job(s) are due.", moved)
-            if left is not None:
-                earliest = left if earliest is None else min(earliest, left)
-        self._next_delayed = earliest
+        promotion = await self._broker.promote()
+        if promotion.moved:
+            logger.debug("%d delayed job(s) are due.", promotion.moved)
+        self._next_delayed_ms = promotion.next_ms
+        self._next_delayed_at = time.monotonic() + promotion.seconds
+
+    @property
+    def _longest_sleep(self) -> float:
+        return min(LONGEST_SLEEP, self._config.lease / 3)
 
     def _sleep_seconds(self) -> float:
         """Until the next thing is due, and not longer than the lease allows."""
-        longest = min(LONGEST_SLEEP, self._config.lease / 3)
-        if not self._leads:
-            return longest
-        now = time.time()
-        due = [moment.timestamp() for moment in self._next.values()]
-        if self._next_delayed is not None:
-            due.append(self._next_delayed)
-        # A millisecond more than nothing: Redis's clock decides, and it counts whole ones.
-        return max(0.001, min([longest, *(moment - now for moment in due)]))
+        seconds = [self._longest_sleep]
+        if self._leads:
+            if (firing := self._firings.seconds_to_next()) is not None:
+                seconds.append(firing)
+            if self._next_delayed_ms is not None:
+                seconds.append(self._next_delayed_at - time.monotonic())
+        return max(0.001, min(seconds))
 
     def _hear(self, message: dict[str, Any]) -> None:
-        if message["type"] == "delay_changed":
-            due = float(message["ms"]) / 1000
-            if self._next_delayed is None or due < self._next_delayed:
-                self._wake.set()
+        if message["type"] == "delay_changed" and (
+            self._next_delayed_ms is None or float(message["ms"]) < self._next_delayed_ms
+        ):
+            self._wake.set()
 
     async def _resign(self) -> None:
+        try:
+            if self._leads:
+                async with asyncio.timeout(LAST_NOTE_SECONDS):
+                    await self._firings.note()
+        except (StoreUnavailableError, TimeoutError) as error:
+            logger.debug("What was fired last is not noted; the ids of firings tell. %s", error)
         try:
             await self._broker.release_lease(keys.TIMER_LEASE, self._token)
         except BrokerUnavailableError as error:
@@ -176,21 +152,3 @@ class Timer:
             "host": socket.gethostname(),
             "pid": os.getpid(),
         }
-
-
-def _cron_tasks() -> list[tuple[Task[..., Any], Cron]]:
-    return [(task, task.cron) for task in tasks if task.cron is not None]
-
-
-def _due_after(cron: Cron, moment: dt.datetime) -> dt.datetime:
-    return cron.schedule.next_after(moment, conf.current_timezone())
-
-
-def _short(task: str) -> str:
-    """The task's name, or where that is too long for a job id, a name as unique."""
-    return task if len(task) <= 150 else f"{task[:100]}~{hashlib.sha256(task.encode()).hexdigest()[:32]}"
-
-
-def _firing_id(task: str, due: dt.datetime) -> str:
-    """The same for every timer that fires this task for this moment."""
-    return f"cron:{_short(task)}:{due.strftime('%Y-%m-%dT%H:%M:%SZ')}"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from django_cfg_tasks.broker import keys
 from tests.acceptance.ledger import LEDGER, runs
 from tests.project import TaskProject
+from tests.redis_server import RedisServer
 from tests.waiting import wait_until
 
 TASKS = """\
@@ -80,3 +85,22 @@ def test_a_timer_stops_at_once(make_project: Callable[..., TaskProject]) -> None
     timer.wait_for_log("started")
     timer.sigterm()
     assert timer.wait(10) == 0
+
+
+@pytest.mark.parametrize("shards", [1, 8])
+def test_fifty_thousand_waiting_jobs_keep_nothing_from_becoming_due(
+    make_project: Callable[..., TaskProject], redis_server: RedisServer, shards: int
+) -> None:
+    project = make_project(TASKS, rearq={"delay_queue_num": shards}, files={"shop/ledger.py": LEDGER})
+    tomorrow = (time.time() + 86_400) * 1000
+    waiting: dict[str, dict[str, float]] = {}
+    for number in range(50_000):
+        member = keys.delayed_member("default", f"waiting-{number}")
+        waiting.setdefault(keys.delay_shard(member, shards), {})[member] = tomorrow + number
+    with redis_server.client() as client:
+        for shard, members in waiting.items():
+            client.zadd(shard, members)
+    worker = project.worker("--with-timer")
+    worker.wait_for_log("leads")
+    project.run("from shop.tasks import late\n[late.using(countdown=n / 10).enqueue(str(n)) for n in range(10)]")
+    wait_until(lambda: len([n for n in range(10) if runs(project.folder)[str(n)]]) == 10, "all are run", 10)

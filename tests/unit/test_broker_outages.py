@@ -58,7 +58,7 @@ def ways(broker: Broker, reader: BlockingReader) -> dict[str, Callable[[], Await
         "a blocking read": lambda: reader.wait([QUEUE], GROUP, CONSUMER),
         "fetch.lua": lambda: broker.fetch([QUEUE], GROUP, CONSUMER, 1),
         "settle.lua": lambda: broker.settle(Settlement([Entry(QUEUE, "1-1", "x")]), GROUP),
-        "promote.lua": lambda: broker.promote(DELAYED),
+        "promote.lua": broker.promote,
         "renew.lua": lambda: broker.hold_lease("lease", "token", 60),
         "release.lua": lambda: broker.release_lease("lease", "token"),
     }
