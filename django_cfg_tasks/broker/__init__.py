@@ -21,7 +21,7 @@ from redis import exceptions
 from django_cfg_tasks.broker import keys
 from django_cfg_tasks.broker.census import PAGE, Census, CensusTaker
 from django_cfg_tasks.broker.connection import async_client, close_client, explained, is_missing_group
-from django_cfg_tasks.broker.gates import Admission, Applicant, Gate, Gatekeeper
+from django_cfg_tasks.broker.gates import Admission, Applicant, Gate, Gatekeeper, Place
 from django_cfg_tasks.broker.messages import Bell, Entry, Peer, Promotion, Settlement, bell_of, entries_of
 from django_cfg_tasks.broker.reader import BlockingReader
 from django_cfg_tasks.config import RearqConfig
@@ -37,6 +37,7 @@ __all__ = [
     "Entry",
     "Gate",
     "Peer",
+    "Place",
     "Promotion",
     "Settlement",
     "bell_of",

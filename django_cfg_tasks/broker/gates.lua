@@ -80,18 +80,22 @@ end
 local function owner_of(gate, job) return redis.call('HGET', key(gate, 'owners'), job) or nil end
 
 -- Whether a job may pass a gate. Who is called passes those who wait; nobody else passes one with a lower ticket.
-local function may_pass(gate, job, ticket)
+local function may_pass(gate, applicant)
+    local job = applicant.job
     tidy(gate.name)
-    if owner_of(gate.name, job) then return true end -- it is behind it already
+    local owner = owner_of(gate.name, job)
+    if owner then return applicant.place == 'any' or (applicant.place == 'own' and owner == what.owner) end
     local is_called = redis.call('ZSCORE', key(gate.name, 'called'), job)
     if is_called then return room(gate.name, gate.terms) + 1 > 0 end
     local first = first_score(gate.name, 'waiting')
-    return not (first and first < ticket) and room(gate.name, gate.terms) > 0
+    return not (first and first < applicant.ticket) and room(gate.name, gate.terms) > 0
 end
 
 local actions = {}
 
--- Let jobs in: {owner, group, jobs: [{job, stream, entry, ticket, member, gates: [{name, terms, lease}]}]}.
+-- Let jobs in: {owner, group, jobs: [{job, stream, entry, ticket, member, place, gates: [{name, terms, lease}]}]}.
+-- `place` says what it means that the job is behind a gate already: it may use "any" such place, only its "own", or
+-- "none", as the run that has it has not ended.
 -- Returns, for each, 1: it passed, 2: it is behind its gates already, for another worker, 0: it waits, and its entry
 -- is acknowledged and deleted.
 function actions.admit()
@@ -99,7 +103,7 @@ function actions.admit()
     for index, applicant in ipairs(what.jobs) do
         local job, refusing, elsewhere = applicant.job, nil, false
         for _, gate in ipairs(applicant.gates) do
-            if not refusing and not may_pass(gate, job, applicant.ticket) then refusing = gate end
+            if not refusing and not may_pass(gate, applicant) then refusing = gate end
             local owner = owner_of(gate.name, job)
             elsewhere = elsewhere or (owner ~= nil and owner ~= what.owner)
         end

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from django_cfg_tasks.broker import keys
@@ -38,6 +38,17 @@ class Gate:
         return {"starts": self.starts, "window": round(self.window * 1000)}
 
 
+class Place(StrEnum):
+    """Which place behind a gate an applicant may use, where its job has one already."""
+
+    any = "any"
+    """Whoever holds it: the job may have to be taken over."""
+    own = "own"
+    """One that the same worker holds."""
+    none = "none"
+    """Not even that: the run that has it has not ended, whatever became of the job."""
+
+
 @dataclass(frozen=True, slots=True)
 class Applicant:
     """An entry whose job must pass ``gates``; of those who wait, the lowest ``ticket`` is the first."""
@@ -45,6 +56,7 @@ class Applicant:
     entry: Entry
     ticket: int
     gates: Sequence[Gate]
+    place: Place = Place.own
 
 
 class Admission(IntEnum):
@@ -54,7 +66,7 @@ class Admission(IntEnum):
     """Its entry is acknowledged and deleted; it will be rung for when it may pass."""
     passed = 1
     passed_elsewhere = 2
-    """Another worker holds its places: one that runs it, or has died over it."""
+    """Another worker holds its places: one that runs it, or has died over it. (Only with `Place.any`.)"""
 
 
 class Gatekeeper:
@@ -73,6 +85,7 @@ class Gatekeeper:
                 "stream": keys.stream(applicant.entry.queue),
                 "entry": applicant.entry.msg_id,
                 "ticket": applicant.ticket,
+                "place": applicant.place,
                 "member": keys.delayed_member(keys.base_queue(applicant.entry.queue), applicant.entry.job_id),
                 "gates": [
                     {"name": gate.name, "terms": gate.terms, "lease": round(gate.lease * 1000)}

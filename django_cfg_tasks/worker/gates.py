@@ -14,11 +14,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from django_cfg_tasks.broker import Admission, Applicant, Broker, Entry, Gate, keys, script
+from django_cfg_tasks.broker import Admission, Applicant, Broker, Entry, Gate, Place, keys, script
 from django_cfg_tasks.broker.gates import holders
 from django_cfg_tasks.config import RearqConfig
 from django_cfg_tasks.exceptions import BrokerUnavailableError, EnqueueError
-from django_cfg_tasks.jobs import JobRecord
+from django_cfg_tasks.jobs import JobRecord, JobStatus
 from django_cfg_tasks.options import rate_of
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.store import Store
@@ -68,6 +68,7 @@ class Gates:
         self._group = group
         self._held: dict[str, list[Gate]] = {}
         self._leaving: dict[str, list[Gate]] = {}
+        self._outlasting: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._renew_at = 0.0
@@ -85,7 +86,7 @@ class Gates:
         if ended:
             self._leave_later(ended)
         applicants = [
-            Applicant(entries[job_id], records[job_id].id or 0, gates)
+            Applicant(entries[job_id], records[job_id].id or 0, gates, self._place_of(records[job_id]))
             for job_id, gates in gated.items()
             if job_id not in ended
         ]
@@ -137,6 +138,19 @@ class Gates:
         """Whether this worker holds places behind gates for a job."""
         return job_id in self._held
 
+    def leave_after(self, end: asyncio.Event, job_id: str) -> None:
+        """Give up the places that are held for a job once its function ends, which has outlasted the job."""
+
+        async def leave() -> None:
+            try:
+                await end.wait()
+            finally:
+                del self._outlasting[job_id]
+            self.leave(job_id)
+
+        if job_id in self._held:
+            self._outlasting[job_id] = asyncio.create_task(leave(), name=f"django_cfg_tasks-outlasting-{job_id}")
+
     def leave(self, job_id: str) -> None:
         """Give up the places that are held for a job, soon."""
         if gates := self._held.pop(job_id, None):
@@ -168,6 +182,8 @@ class Gates:
 
     async def close(self) -> None:
         """Give up what is held, as far as Redis can be reached."""
+        for task in self._outlasting.values():
+            task.cancel()
         leaving = self._leaving | self._held
         self._held, self._leaving = {}, {}
         if leaving:
@@ -194,6 +210,12 @@ class Gates:
         gone = {job_id: gates for job_id, gates in held.items() if job_id not in self._held}
         if gone:
             self._loop.call_soon_threadsafe(self._leave_later, gone)
+
+    def _place_of(self, record: JobRecord) -> Place:
+        if record.job_id in self._outlasting:
+            return Place.none
+        # A job that runs may have lost its worker; one that waits has none, though its function may not have ended.
+        return Place.any if record.status is JobStatus.in_progress else Place.own
 
     def _gates_of(self, record: JobRecord) -> list[Gate]:
         return gates_of(record, self._config.lease)

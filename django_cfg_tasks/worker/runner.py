@@ -69,6 +69,10 @@ class Runner:
         """Whether a sync function runs on though its job is over."""
         return self._threads.stuck
 
+    def end_of(self, job_id: str) -> asyncio.Event | None:
+        """Return the end of a sync function that outlasts its job, which is over; None if it ended with it."""
+        return self._threads.end_of(job_id)
+
     def limit(self, job_id: str | None) -> float:
         """Return how many seconds a running job may take; of one that is not known, the longest of those that run."""
         return self._limits.get(job_id or "") or max(self._limits.values(), default=self._config.job_timeout)
@@ -199,7 +203,7 @@ class Runner:
                             value = await task.function(*args, **kwargs)
                     else:
                         value = await self._threads.run(
-                            lambda: task.function(*args, **kwargs), ask if task.options.bind else None
+                            record.job_id, lambda: task.function(*args, **kwargs), ask if task.options.bind else None
                         )
         except BaseException as error:
             if overdue or (isinstance(error, TimeoutError) and scope.expired()):

@@ -26,7 +26,8 @@ class Interrupted(BaseException):
 class ThreadRun:
     """One function in one thread."""
 
-    def __init__(self, function: Callable[[], Any]) -> None:
+    def __init__(self, name: str, function: Callable[[], Any]) -> None:
+        self.name = name
         self._function = function
         self._lock = threading.Lock()
         self._thread_id: int | None = None
@@ -92,16 +93,20 @@ class JobThreads:
         """Whether a function runs on."""
         return any(not run.done.is_set() for run in self._running)
 
-    async def run(self, function: Callable[[], Any], ask: Callable[[], float] | None = None) -> Any:
+    def end_of(self, name: str) -> asyncio.Event | None:
+        """Return the end of a function that runs on though it was given up; None if there is none of that name."""
+        return next((run.done for run in self._running if run.name == name and not run.done.is_set()), None)
+
+    async def run(self, name: str, function: Callable[[], Any], ask: Callable[[], float] | None = None) -> Any:
         """Run ``function`` in a thread. Cancelling interrupts it and waits for its end, a while.
 
         With ``ask`` the function has a way to notice that it should end: ``ask`` is called first and tells for how
         many seconds it may take. A function that does not end even when interrupted is left alone; its thread stays
         taken until it does.
         """
-        run = ThreadRun(function)
+        run = ThreadRun(name, function)
         context = contextvars.copy_context()
-        self._running.add(run)
+        self._running = {other for other in self._running if not other.done.is_set()} | {run}
         waiting = self._executor.submit(context.run, run)
         try:
             await run.done.wait()

@@ -276,7 +276,10 @@ class Worker:
             raise
         finally:
             self._running.pop(record.job_id, None)
-            self._gates.leave(record.job_id)
+            if (end := self._runner.end_of(record.job_id)) is not None:
+                self._gates.leave_after(end, record.job_id)
+            else:
+                self._gates.leave(record.job_id)
             self._alone = self._alone and bool(self._ready)
         if self._deliveries.get(record.job_id) is delivery:
             del self._deliveries[record.job_id]

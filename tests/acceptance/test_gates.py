@@ -44,6 +44,16 @@ async def few(line: str, seconds: float = 0.05):
 async def paced(number: int):
     note(f"paced {time.time()}")
 
+@task(lock_key="stubborn", job_timeout=0.5, job_retry=0)
+def stubborn(line: str, rounds: int):
+    note(f"start {line}")
+    for _ in range(rounds):
+        try:
+            time.sleep(0.1)
+        except BaseException:
+            note(f"told {line}")
+    note(f"end {line}")
+
 @task
 async def free(line: str):
     note(line)
@@ -125,6 +135,22 @@ def test_a_lock_lapses_after_a_crash(make_project: Callable[..., TaskProject]) -
     project.worker("--with-timer", name="other")
     wait_until(lambda: runs(project.folder)["end second"], "the second runs", timeout=30)
     assert runs(project.folder)["end first"] == 0
+
+
+def test_a_function_that_outlasts_its_timeout_keeps_the_lock_until_it_ends(
+    make_project: Callable[..., TaskProject],
+) -> None:
+    project = make_project(TASKS, files=FILES)
+    project.worker()
+    # It catches the interruption, so that its job fails after the timeout and a grace of 10 s, long before it ends.
+    status = project.json(
+        "from shop.tasks import stubborn\njob = stubborn.enqueue('first', 150)\nstubborn.enqueue('second', 1)\n"
+        "emit(job.wait(timeout=20).status)"
+    )
+    assert status == "failed"
+    assert lines(project) == ["start first", "told first"]
+    wait_until(lambda: runs(project.folder)["end second"], "the second runs", timeout=30)
+    assert lines(project) == ["start first", "told first", "end first", "start second", "end second"]
 
 
 def test_a_failure_frees_the_lock_and_waiting_uses_no_retry(make_project: Callable[..., TaskProject]) -> None:
