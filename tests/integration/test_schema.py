@@ -382,7 +382,6 @@ class TestStillReArqs:
         assert f"{constants.DELAY_QUEUE}:" == keys.DELAY_PREFIX
         assert keys.WORKERS == constants.WORKER_KEY
         assert keys.CHANNEL == constants.CHANNEL
-        assert f"{keys.LOCK_PREFIX}add" == constants.WORKER_TASK_LOCK.format(task="add")
         assert keys.queue_of(keys.stream("mail")) == "mail"
 
     def test_our_own_keys_are_none_of_its(self) -> None:
