@@ -25,6 +25,7 @@ from django_cfg_tasks.exceptions import (
     TasksDisabledError,
 )
 from django_cfg_tasks.jobs import JobRecord
+from django_cfg_tasks.locks import Lock, Locks
 from django_cfg_tasks.loop import Batcher, HomeLoop
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.results import ResultWaiter
@@ -62,6 +63,7 @@ class ReArqClient:
         self.acceptance = Acceptance(self.home, self.broker, lambda: self.store, in_django=config.rearq.db_url is None)
         self._loads: Batcher[str, JobRecord | None] = Batcher(self.home, self._load)
         self.waiter = ResultWaiter(self.broker, self._load_one)
+        self._locks = Locks(self.broker)
         atexit.register(self.close)
 
     @property
@@ -184,6 +186,17 @@ class ReArqClient:
         """Return up to ``limit`` jobs after row ``after_id``, oldest first, with their attempts."""
         return self.call(self._page(after_id, limit, since), instead="sync_to_async(client.read_records)(...)")
 
+    # Locks
+
+    def lock(self, name: str, timeout: float = 300, wait: float | None = None) -> Lock:
+        """Return a lock that one holder at a time has, over all processes: ``with`` or ``async with`` takes it.
+
+        It is renewed while it is held, and lapses within ``timeout`` seconds once its holder's process is dead.
+        Taking it waits up to ``wait`` seconds, then raises LockTimeoutError, or BrokerUnavailableError if Redis is
+        away; None waits for ever, 0 tries once. A holder goes on while Redis is away. See `Lock`.
+        """
+        return Lock(self.home, self._locks, name, timeout=timeout, wait=wait)
+
     # The process
 
     def call(self, coroutine: Coroutine[Any, Any, T], instead: str) -> T:
@@ -205,6 +218,7 @@ class ReArqClient:
         """Close all connections; on the home loop."""
         await self.acceptance.aclose()
         await self.waiter.close()
+        await self._locks.close()
         await self.broker.close()
         if self._store is not None:
             await self._store.close()

@@ -21,6 +21,9 @@ logger = logging.getLogger("django_cfg_tasks.loop")
 T = TypeVar("T")
 R = TypeVar("R")
 
+INTERRUPTIBLE_SECONDS = 0.5
+"""How often a thread that waits looks up."""
+
 
 class HomeLoop:
     """The loop, and the ways to it from everywhere else."""
@@ -81,7 +84,7 @@ class HomeLoop:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
     def call(self, coroutine: Coroutine[Any, Any, T], instead: str) -> T:
-        """Wait for ``coroutine`` on the home loop, from sync code.
+        """Wait for ``coroutine`` on the home loop, from sync code. A waiter that is interrupted cancels it.
 
         WrongThreadError, naming ``instead`` as the way out, where that would block the home loop itself.
         """
@@ -90,7 +93,16 @@ class HomeLoop:
         except WrongThreadError:
             coroutine.close()
             raise
-        return asyncio.run_coroutine_threadsafe(coroutine, self.start()).result()
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.start())
+        try:
+            # Now and then a step in Python, as an exception that is raised from another thread waits for one.
+            while True:
+                done, _ = concurrent.futures.wait([future], INTERRUPTIBLE_SECONDS)
+                if done:
+                    return future.result()
+        except BaseException:
+            future.cancel()
+            raise
 
     def refuse_here(self, instead: str) -> None:
         """Raise WrongThreadError where a blocking call would block the home loop."""

@@ -253,10 +253,10 @@ class Broker:
         _ = self.client
         return bool(await self._ask(self._scripts["renew"](keys=[key], args=[token, round(seconds * 1000)])))
 
-    async def release_lease(self, key: str, token: str) -> bool:
-        """Give a lease up; False if it was not ours any more."""
+    async def release_lease(self, key: str, token: str, *, channel: str = "", message: str = "") -> bool:
+        """Give a lease up, and tell those who listen to ``channel``; False if it was not ours any more."""
         _ = self.client
-        return bool(await self._ask(self._scripts["release"](keys=[key], args=[token])))
+        return bool(await self._ask(self._scripts["release"](keys=[key], args=[token, channel, message])))
 
     async def follow(
         self,

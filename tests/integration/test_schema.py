@@ -386,7 +386,7 @@ class TestStillReArqs:
 
     def test_our_own_keys_are_none_of_its(self) -> None:
         theirs = {value for value in vars(rearq.constants).values() if isinstance(value, str)}
-        assert not {keys.FINISHED_CHANNEL, keys.TIMER_LEASE, keys.ALIVE_PREFIX} & theirs
+        assert not {keys.FINISHED_CHANNEL, keys.TIMER_LEASE, keys.ALIVE_PREFIX, keys.LOCK_PREFIX} & theirs
 
     @pytest.mark.parametrize("shards", [1, 4, 7])
     async def test_delayed_jobs_lie_where_it_looks_for_them(self, shards: int) -> None:
