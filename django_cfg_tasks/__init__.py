@@ -10,6 +10,7 @@ from django_cfg_tasks.config import RearqConfig, TaskConfig
 from django_cfg_tasks.context import JobContext
 from django_cfg_tasks.decorators import cron_task, task
 from django_cfg_tasks.exceptions import Retry, TasksError
+from django_cfg_tasks.hooks import on_worker_start, on_worker_stop
 from django_cfg_tasks.job import Job, JobResult
 from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.task import Task
@@ -29,5 +30,7 @@ __all__ = [
     "TasksError",
     "cron_task",
     "get_rearq_client",
+    "on_worker_start",
+    "on_worker_stop",
     "task",
 ]

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from django_cfg_tasks import conf
 from django_cfg_tasks.broker import Bell, Broker, bell_of
+from django_cfg_tasks.dispatcher import SignalDispatcher
 from django_cfg_tasks.exceptions import (
     BrokerUnavailableError,
     EnqueueError,
@@ -22,7 +23,7 @@ from django_cfg_tasks.exceptions import (
 )
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.loop import Batcher, HomeLoop
-from django_cfg_tasks.signals import announce
+from django_cfg_tasks.signals import announce, task_enqueued
 from django_cfg_tasks.store import (
     Store,
     disabled_through_django,
@@ -40,9 +41,18 @@ LAST_RING_SECONDS = 1.0
 class Acceptance:
     """Takes jobs in for one client. ``store`` gives the client's store, which is made at its first use."""
 
-    def __init__(self, home: HomeLoop, broker: Broker, store: Callable[[], Store], *, in_django: bool) -> None:
+    def __init__(
+        self,
+        home: HomeLoop,
+        broker: Broker,
+        signals: SignalDispatcher,
+        store: Callable[[], Store],
+        *,
+        in_django: bool,
+    ) -> None:
         self._home = home
         self._broker = broker
+        self._signals = signals
         self._store = store
         self._in_django = in_django
         self._enqueues: Batcher[JobRecord, JobRecord | None] = Batcher(home, self._write)
@@ -121,6 +131,8 @@ class Acceptance:
         if not records:
             return
         announce(records)
+        for record in records:
+            self._signals.send(task_enqueued, record)
         await self.ring([bell_of(record) for record in records])
 
     async def ring(self, bells: Sequence[Bell]) -> None:

@@ -19,6 +19,7 @@ from django_cfg_tasks import conf
 from django_cfg_tasks.acceptance import Acceptance
 from django_cfg_tasks.broker import Broker
 from django_cfg_tasks.config import RearqConfig, TaskConfig
+from django_cfg_tasks.dispatcher import SignalDispatcher
 from django_cfg_tasks.exceptions import (
     BrokerUnavailableError,
     JobNotFoundError,
@@ -29,7 +30,7 @@ from django_cfg_tasks.locks import Lock, Locks
 from django_cfg_tasks.loop import Batcher, HomeLoop
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.results import ResultWaiter
-from django_cfg_tasks.signals import announce
+from django_cfg_tasks.signals import announce, task_canceled
 from django_cfg_tasks.store import Store, target_of_django, target_of_url
 
 if TYPE_CHECKING:
@@ -57,10 +58,13 @@ class ReArqClient:
         self.config = config
         self.home = HomeLoop()
         self.broker = Broker(config.rearq)
+        self.signals = SignalDispatcher()
         self._store: Store | None = None
         self._rearq: ReArq | None = None
         self._lock = threading.Lock()
-        self.acceptance = Acceptance(self.home, self.broker, lambda: self.store, in_django=config.rearq.db_url is None)
+        self.acceptance = Acceptance(
+            self.home, self.broker, self.signals, lambda: self.store, in_django=config.rearq.db_url is None
+        )
         self._loads: Batcher[str, JobRecord | None] = Batcher(self.home, self._load)
         self.waiter = ResultWaiter(self.broker, self._load_one)
         self._locks = Locks(self.broker)
@@ -215,7 +219,8 @@ class ReArqClient:
         self.home.stop()
 
     async def aclose(self) -> None:
-        """Close all connections; on the home loop."""
+        """Deliver what signals wait, and close all connections; on the home loop."""
+        await self.signals.aclose()
         await self.acceptance.aclose()
         await self.waiter.close()
         await self._locks.close()
@@ -255,8 +260,10 @@ class ReArqClient:
                 return count
 
     async def _canceled(self, records: list[JobRecord], running: list[JobRecord]) -> None:
-        """Tell of jobs that are canceled: who keeps the history, workers that may run them, who waits for them."""
+        """Tell of jobs that are canceled: who listens, workers that may run them, who waits for them."""
         announce(records)
+        for record in records:
+            self.signals.send(task_canceled, record, duration=_running_seconds(record))
         try:
             await self.broker.announce_canceled(
                 [(record.task, record.job_id) for record in running], [record.job_id for record in records]
@@ -280,6 +287,13 @@ class ReArqClient:
                 "Tasks are switched off (TaskConfig(enabled=False)), so nothing can be enqueued. "
                 "Call the task as a plain function, or switch tasks on."
             )
+
+
+def _running_seconds(record: JobRecord) -> float | None:
+    """Return for how long a job has been running; None for one that is not."""
+    if record.owner is None or record.start_time is None:
+        return None
+    return max(0.0, (dt.datetime.now(dt.UTC) - record.start_time).total_seconds())
 
 
 def _present(records: list[JobRecord | None]) -> dict[str, JobRecord]:

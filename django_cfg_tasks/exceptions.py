@@ -21,7 +21,7 @@ class ConfigurationError(TasksError):
 
 
 class DeclarationError(TasksError):
-    """A task can't be declared like this."""
+    """A task or a hook can't be declared like this."""
 
 
 class DuplicateTaskError(DeclarationError):
@@ -98,6 +98,10 @@ class WorkerLostError(TasksError):
 
 class PoisonedJobError(WorkerLostError):
     """Too many workers died while they ran the job."""
+
+
+class HookError(TasksError):
+    """A start hook of the worker failed."""
 
 
 class Retry(Exception):  # noqa: N818 - control flow that tasks raise, named as Celery and ReArq users know it

@@ -66,6 +66,13 @@ class Attempt:
     error_message: str | None = None
     traceback: str | None = None
 
+    @property
+    def duration(self) -> float | None:
+        """How long it ran, in seconds; None where that is not known."""
+        if self.start_time is None or self.finish_time is None:
+            return None
+        return max(0.0, (self.finish_time - self.start_time).total_seconds())
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON shows it: times in ISO 8601, UTC."""
         return {

@@ -71,7 +71,7 @@ class Intake:
         self._group = group
         self._consumer = consumer
         self._name = f"{group}-{consumer}"
-        self._recovery = Recovery(self._config, self._store, self._broker)
+        self._recovery = Recovery(self._config, self._store, self._broker, client.signals)
         self._alone_from = deaths_before_running_alone(self._config)
         self._pace = self._config.lease / 4
         self._take_over_at = 0.0

@@ -11,9 +11,10 @@ import logging
 from dataclasses import dataclass
 
 from django_cfg_tasks.broker import Bell, Broker, Entry, Settlement, bell_of
+from django_cfg_tasks.dispatcher import SignalDispatcher
 from django_cfg_tasks.exceptions import BrokerUnavailableError, StoreUnavailableError
 from django_cfg_tasks.jobs import WAITING, AttemptOutcome, JobRecord, JobStatus
-from django_cfg_tasks.signals import announce
+from django_cfg_tasks.signals import announce, signal_of
 from django_cfg_tasks.store import Outcome, Store, is_refusal
 
 logger = logging.getLogger("django_cfg_tasks.worker")
@@ -28,6 +29,8 @@ class Line:
 
     entry: Entry
     outcome: Outcome
+    error: BaseException | None = None
+    """What the task raised, if that is its outcome."""
 
 
 def msg_id_of(entry: Entry, record: JobRecord) -> str:
@@ -38,9 +41,10 @@ def msg_id_of(entry: Entry, record: JobRecord) -> str:
 class Ledger:
     """The outcomes of one worker, on their way into SQL and out of Redis."""
 
-    def __init__(self, store: Store, broker: Broker, group: str) -> None:
+    def __init__(self, store: Store, broker: Broker, signals: SignalDispatcher, group: str) -> None:
         self._store = store
         self._broker = broker
+        self._signals = signals
         self._group = group
         self._lines: list[Line] = []
         self._held: set[str] = set()
@@ -126,6 +130,7 @@ class Ledger:
                 if not _made_recordable(lines[0].outcome, error):
                     logger.exception("The outcome of job %s can't be recorded.", lines[0].entry.job_id)
                     return
+                lines[0].error = error
             else:
                 if not self.healthy:
                     self.healthy = True
@@ -135,7 +140,12 @@ class Ledger:
     async def _recorded(self, lines: list[Line], taken: set[int]) -> None:
         done = [line for line in lines if line.outcome.record.id in taken]
         if len(done) < len(lines):
-            done += await self._look_into([line for line in lines if line.outcome.record.id not in taken])
+            ours = await self._look_into([line for line in lines if line.outcome.record.id not in taken])
+            # Who canceled a job in SQL tells of that.
+            self._tell(done + [line for line in ours if line.outcome.record.status is not JobStatus.canceled])
+            done += ours
+        else:
+            self._tell(done)
         records = [line.outcome.record for line in done]
         if records:
             announce(records)
@@ -146,6 +156,14 @@ class Ledger:
                 finished=[record.job_id for record in records if record.status.is_final],
             )
         )
+
+    def _tell(self, lines: list[Line]) -> None:
+        for line in lines:
+            record, attempt = line.outcome.record, line.outcome.attempt
+            signal = signal_of(record, attempt)
+            if signal is not None:
+                duration = attempt.duration if attempt is not None else None
+                self._signals.send(signal, record, duration=duration, exception=line.error)
 
     async def _look_into(self, refused: list[Line]) -> list[Line]:
         """Sort out outcomes that took no effect; return those that had, as an earlier try got through unheard."""

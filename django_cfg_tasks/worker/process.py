@@ -34,6 +34,7 @@ class Process:
         """Unique per process, also where process ids and host names repeat, as they do in containers."""
         self.on_shutdown: Callable[[], Awaitable[None]] | None = None
         self.stuck: Callable[[], bool] = lambda: False
+        self._left_behind = False
         self._members = 0
         self._left = asyncio.Event()
         self._up = asyncio.Lock()
@@ -78,6 +79,10 @@ class Process:
         task.add_done_callback(died)
         return task
 
+    def leave_behind(self) -> None:
+        """Note that something can't be made to end: the process will end without waiting for it."""
+        self._left_behind = True
+
     async def _reach_stores(self) -> bool:
         """Wait for SQL and Redis, with a log line for each try; False if told to stop meanwhile."""
         for what, reach in (("SQL", self.client.store.prepare), ("Redis", self.client.broker.ping)):
@@ -98,6 +103,7 @@ class Process:
         try:
             if self.on_shutdown is not None:
                 await self.on_shutdown()
+            await self.client.signals.flush()  # receivers may enqueue jobs, which belong in the history
             flushed, _ = await asyncio.gather(
                 asyncio.to_thread(recorder.flush, FLUSH_SECONDS),
                 asyncio.to_thread(self.history.stop, FLUSH_SECONDS),
@@ -110,8 +116,8 @@ class Process:
             await self.client.aclose()
         finally:
             self.ladder.restore()
-            if self.stuck():
+            if self.stuck() or self._left_behind:
                 # A thread that can't be interrupted would keep the process from ending; its job is queued again.
-                logger.warning("A task's thread does not end; the process ends without it.")
+                logger.warning("A thread of a task or a hook does not end; the process ends without it.")
                 logging.shutdown()
                 os._exit(0)

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 
 from django_cfg_tasks.broker import Broker, Entry
 from django_cfg_tasks.config import RearqConfig
+from django_cfg_tasks.dispatcher import SignalDispatcher
 from django_cfg_tasks.exceptions import PoisonedJobError, WorkerLostError
 from django_cfg_tasks.jobs import WAITING, Attempt, AttemptOutcome, JobRecord, JobStatus
-from django_cfg_tasks.signals import announce, announce_orphan
+from django_cfg_tasks.signals import announce, task_failed, task_orphaned
 from django_cfg_tasks.store import NO_LIMIT, Outcome, Store
 from django_cfg_tasks.worker.ledger import msg_id_of
 
@@ -50,11 +51,12 @@ def deaths_before_running_alone(config: RearqConfig) -> int:
 class Recovery:
     """Looks into jobs that can't be claimed, for one worker."""
 
-    def __init__(self, config: RearqConfig, store: Store, broker: Broker) -> None:
+    def __init__(self, config: RearqConfig, store: Store, broker: Broker, signals: SignalDispatcher) -> None:
         self._most_deaths = config.max_deliveries
         self._alone_from = deaths_before_running_alone(config)
         self._store = store
         self._broker = broker
+        self._signals = signals
 
     async def look_into(self, entries: Iterable[Entry]) -> Findings:
         """Find out why these could not be claimed, and record the ends of attempts whose workers are dead.
@@ -85,18 +87,19 @@ class Recovery:
         return findings
 
     async def _record_orphans(self, records: Sequence[JobRecord], entries: dict[str, Entry]) -> None:
-        outcomes = [self._orphaned(record, entries[record.job_id]) for record in records]
-        taken = await self._store.record(outcomes)
-        ours = [outcome.record for outcome in outcomes if outcome.record.id in taken]
+        ends = [self._orphaned(record, entries[record.job_id]) for record in records]
+        taken = await self._store.record([outcome for outcome, _ in ends])
+        ours = [(outcome.record, error) for outcome, error in ends if outcome.record.id in taken]
         if not ours:
             return  # others were faster
-        announce(ours)
-        for record in ours:
-            attempt = record.attempts[-1]
-            logger.warning("%s %s: %s It is %s now.", record.task, record.job_id, attempt.error_message, record.status)
-            announce_orphan(record, attempt)
+        announce([record for record, _ in ours])
+        for record, error in ours:
+            logger.warning("%s %s: %s It is %s now.", record.task, record.job_id, error, record.status)
+            self._signals.send(task_orphaned, record, exception=error)
+            if record.status is JobStatus.failed:
+                self._signals.send(task_failed, record, exception=error)
 
-    def _orphaned(self, record: JobRecord, entry: Entry) -> Outcome:
+    def _orphaned(self, record: JobRecord, entry: Entry) -> tuple[Outcome, WorkerLostError]:
         worker, now = record.owner or "?", dt.datetime.now(dt.UTC)
         record.deliveries += 1
         poisoned = record.deliveries >= self._most_deaths
@@ -126,4 +129,4 @@ class Recovery:
             record.error_class, record.error_message = attempt.error_class, attempt.error_message
         else:
             record.start_time = None
-        return Outcome(record, attempt, msg_id_of(entry, record))
+        return Outcome(record, attempt, msg_id_of(entry, record)), error

@@ -10,13 +10,14 @@ import logging
 import threading
 import traceback as traceback_module
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections, reset_queries
 
 from django_cfg_tasks.config import RearqConfig
 from django_cfg_tasks.context import JobContext
+from django_cfg_tasks.dispatcher import SignalDispatcher
 from django_cfg_tasks.exceptions import (
     JobTimeoutError,
     ResultError,
@@ -27,6 +28,7 @@ from django_cfg_tasks.exceptions import (
 from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord, JobStatus
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.serialization import encode_result
+from django_cfg_tasks.signals import task_started
 from django_cfg_tasks.task import Task
 from django_cfg_tasks.worker.progress import Progress
 from django_cfg_tasks.worker.retries import next_try
@@ -51,11 +53,21 @@ class Stop(enum.Enum):
     """Another worker has taken the job over; what becomes of this run counts for nothing."""
 
 
+class Run(NamedTuple):
+    """What became of one run."""
+
+    attempt: Attempt | None
+    """None: the job never started."""
+    error: BaseException | None = None
+    """What the task raised, if that is the outcome."""
+
+
 class Runner:
     """Runs jobs for one worker."""
 
-    def __init__(self, config: RearqConfig, progress: Progress, worker_name: str) -> None:
+    def __init__(self, config: RearqConfig, signals: SignalDispatcher, progress: Progress, worker_name: str) -> None:
         self._config = config
+        self._signals = signals
         self._progress = progress
         self._worker_name = worker_name
         self._running: dict[str, asyncio.Task[Any]] = {}
@@ -95,8 +107,8 @@ class Runner:
         """End idle threads."""
         self._threads.close()
 
-    async def run(self, record: JobRecord) -> Attempt | None:
-        """Run the job, change ``record`` to what it is now, and return the attempt (None: it never started).
+    async def run(self, record: JobRecord) -> Run:
+        """Run the job, and change ``record`` to what it is now.
 
         Must be awaited in an asyncio task of its own, which `stop` cancels.
         """
@@ -104,7 +116,7 @@ class Runner:
         if record.expire_time is not None and record.expire_time <= now:
             record.status, record.finish_time = JobStatus.expired, now
             record.error_message = f"It expired at {record.expire_time.isoformat()} before it could start."
-            return None
+            return Run(None)
         if (current := asyncio.current_task()) is not None:
             self._running[record.job_id] = current
         self._told[record.job_id] = threading.Event()
@@ -113,14 +125,15 @@ class Runner:
             value = await self._call(record)
             record.result = _encoded(value)
         except BaseException as error:  # SystemExit in a task ends the job, not the worker
-            return self._failed(record, error)
+            attempt = self._failed(record, error)
+            return Run(attempt, error if attempt.error_class else None)
         finally:
             self._running.pop(record.job_id, None)
             self._stopped.pop(record.job_id, None)
             self._told.pop(record.job_id, None)
             self._limits.pop(record.job_id, None)
         record.status = JobStatus.success
-        return self._attempt(record, AttemptOutcome.success)
+        return Run(self._attempt(record, AttemptOutcome.success))
 
     def _failed(self, record: JobRecord, error: BaseException) -> Attempt:
         why = self._stopped.get(record.job_id)
@@ -186,6 +199,7 @@ class Runner:
     ) -> Any:
         limit = float(record.options.get("job_timeout") or task.options.job_timeout or self._config.job_timeout)
         self._limits[record.job_id] = limit
+        self._signals.send(task_started, record)
         scope = asyncio.timeout(None if limit == float("inf") else limit)
         overdue = False
 

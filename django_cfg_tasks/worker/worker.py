@@ -25,6 +25,7 @@ from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.signals import announce
 from django_cfg_tasks.store import Outcome
 from django_cfg_tasks.worker.gates import Gates
+from django_cfg_tasks.worker.hooks import hooked
 from django_cfg_tasks.worker.intake import Delivery, Intake
 from django_cfg_tasks.worker.lease import Lease
 from django_cfg_tasks.worker.ledger import Ledger, Line, msg_id_of
@@ -91,12 +92,12 @@ class Worker:
 
     async def run(self) -> None:
         """Consume until SIGTERM; returns once every job is recorded, or back in the queue."""
-        async with self._process.joined(self._log_name) as up:
+        async with self._process.joined(self._log_name) as up, hooked(self._process, up=up):
             if not up:
                 return
-            self._ledger = Ledger(self._client.store, self._broker, self.group)
+            self._ledger = Ledger(self._client.store, self._broker, self._client.signals, self.group)
             progress = Progress(self._client.store)
-            self._runner = Runner(self._config, progress, self.name)
+            self._runner = Runner(self._config, self._client.signals, progress, self.name)
             self._process.stuck = lambda: self._runner.stuck
             self._gates = Gates(self._config, self._broker, self._client.store, worker=self.name, group=self.group)
             self._intake = Intake(
@@ -270,7 +271,7 @@ class Worker:
     async def _run_one(self, delivery: Delivery) -> None:
         record = delivery.record
         try:
-            attempt = await self._runner.run(record)
+            attempt, error = await self._runner.run(record)
         except BaseException:
             logger.exception("Running job %s failed outside of its task; it stays with its lease.", record.job_id)
             raise
@@ -283,7 +284,8 @@ class Worker:
             self._alone = self._alone and bool(self._ready)
         if self._deliveries.get(record.job_id) is delivery:
             del self._deliveries[record.job_id]
-            self._ledger.add(Line(delivery.entry, Outcome(record, attempt, msg_id_of(delivery.entry, record))))
+            outcome = Outcome(record, attempt, msg_id_of(delivery.entry, record))
+            self._ledger.add(Line(delivery.entry, outcome, error))
             self._count(record)
         self._start_ready()
         self._room.set()

@@ -22,8 +22,8 @@ from django_cfg_tasks import task
 from django_cfg_tasks.signals import task_orphaned
 from shop.ledger import note
 
-def on_orphan(record, attempt, **_):
-    note(f"orphan {record.args[0]} {attempt.number} {attempt.outcome} {record.status}")
+def on_orphan(record, attempt, exception, **_):
+    note(f"orphan {record.args[0]} {attempt} {type(exception).__name__} {record.status}")
 
 task_orphaned.connect(on_orphan)
 
@@ -122,7 +122,7 @@ def test_a_killed_workers_jobs_start_again_within_two_leases(make: Callable[...,
     end(other)
     assert [row[1:3] for row in rows.values()] == [[2, ["orphaned", "success"]]] * 10
     assert set(runs(project.folder).values()) == {1}
-    assert noted(project, "orphan") == {f"orphan {n} 1 orphaned queued" for n in range(10)}
+    assert noted(project, "orphan") == {f"orphan {n} 1 WorkerLostError queued" for n in range(10)}
     kept = project.json(
         "from django.db import connection\ncursor = connection.cursor()\n"
         "cursor.execute('SELECT outcome, error_class, COUNT(*) FROM rearq_job_results GROUP BY 1, 2 ORDER BY 1')\n"

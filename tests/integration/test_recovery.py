@@ -12,6 +12,7 @@ import pytest
 
 from django_cfg_tasks import RearqConfig
 from django_cfg_tasks.broker import Broker, Entry, keys, script
+from django_cfg_tasks.dispatcher import SignalDispatcher
 from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord, JobStatus
 from django_cfg_tasks.store import Outcome, Store, target_of_url
 from django_cfg_tasks.worker.recovery import Recovery
@@ -115,7 +116,7 @@ def test_what_becomes_of_entries_that_can_not_be_claimed(
         beat = (keys.ALIVE_PREFIX + "alive", keys.WORKERS, keys.PULSE, keys.GRACE, 60_000, "alive", "{}")
         await broker.client.eval(script("heartbeat"), 4, *beat)
         entries = [Entry("default", f"{number}-0", name) for number, name in enumerate([*names, "unknown"])]
-        recovery = Recovery(config, store, broker)
+        recovery = Recovery(config, store, broker, SignalDispatcher())
         in_grace = await recovery.look_into(entries)
         assert {entry.job_id for entry in in_grace.drop} == {*names, "unknown"}
         await broker.client.delete(keys.GRACE)
