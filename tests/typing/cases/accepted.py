@@ -7,7 +7,22 @@ import math
 from collections.abc import Coroutine
 from typing import Any, assert_type
 
-from django_cfg_tasks import Job, JobResult, JobStatus, RearqConfig, Retry, TaskConfig, cron_task, task
+from django.dispatch import receiver
+
+from django_cfg_tasks import (
+    Job,
+    JobResult,
+    JobStatus,
+    RearqConfig,
+    Retry,
+    TaskConfig,
+    cron_task,
+    on_worker_start,
+    on_worker_stop,
+    task,
+)
+from django_cfg_tasks.jobs import JobRecord
+from django_cfg_tasks.signals import task_failed, task_succeeded
 from django_cfg_tasks.task import AsyncTask, Task
 
 
@@ -56,6 +71,22 @@ def daily(mode: str = "normal") -> str:
 
 @cron_task("@daily", bind=True)
 def daily_bound(ctx: Any) -> None: ...
+
+
+@on_worker_start
+async def open_pool(size: int = 10) -> None: ...
+
+
+@on_worker_stop
+def close_pool() -> None: ...
+
+
+@receiver(task_failed)
+def on_failure(job_id: str, exception: BaseException | None, **kwargs: Any) -> None: ...
+
+
+@receiver(task_succeeded, sender=bare)
+async def on_success(record: JobRecord, duration: float, **kwargs: Any) -> None: ...
 
 
 @task

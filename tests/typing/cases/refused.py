@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_cfg_tasks import RearqConfig, TaskConfig, cron_task, get_rearq_client, task
+from django_cfg_tasks import RearqConfig, TaskConfig, cron_task, get_rearq_client, on_worker_start, task
 
 
 @task
@@ -90,6 +90,10 @@ def no_context() -> None: ...
 
 @cron_task()  # E: call-overload, untyped-decorator
 def no_cron() -> None: ...
+
+
+@on_worker_start  # E: type-var
+async def needs_a_pool(pool: Any) -> None: ...
 
 
 RearqConfig(max_job=5)  # E: call-arg
