@@ -97,7 +97,7 @@ def test_tasks_share_what_a_start_hook_made_until_the_stop_hooks(
         "results = [job.wait(timeout=20).result for job in hit.enqueue_many([[]] * 20)]\n"
         "assert len(set(results)) == 20, results"
     )
-    wait_until(lambda: "gated runs" in runs(project.folder), "a job runs")
+    wait_until(lambda: "gated runs" in runs(project.folder), "a job runs", timeout=30)
     worker.sigterm()
     worker.wait_for_log("running ones may finish")
     project.write("go", "")
@@ -149,7 +149,7 @@ def test_stop_hooks_that_hang_or_fail_are_left_behind(make: Callable[..., TaskPr
 def test_a_worker_that_is_stopped_while_it_starts_ends(make: Callable[..., TaskProject]) -> None:
     project = make("\n@on_worker_start\nasync def waits():\n    note('waits')\n    await asyncio.sleep(3600)\n")
     worker = project.worker()
-    wait_until(lambda: "waits" in runs(project.folder), "the hook runs")
+    wait_until(lambda: "waits" in runs(project.folder), "the hook runs", timeout=30)
     worker.sigterm()
     assert worker.wait() == 0
     assert "last 0" not in runs(project.folder)

@@ -118,7 +118,7 @@ def test_each_turn_of_a_job_is_told_once(make: Callable[..., TaskProject], datab
     )
     here, late, canceled = producer
     worker = project.worker()
-    wait_until(lambda: len([line for line in runs(project.folder) if "task_failed flaky" in line]), "all has ended")
+    wait_until(lambda: "task_failed flaky" in runs(project.folder), "the last has ended", timeout=30)
     worker.sigterm()
     assert worker.wait() == 0
     there, error = worker.pid, "ValueError('x is wrong')"
@@ -147,8 +147,8 @@ def test_a_running_job_that_is_canceled_is_told_of_by_who_canceled_it(make: Call
     project = make()
     worker = project.worker()
     project.run("from shop.tasks import gated\ngated.using(job_id='g').enqueue('a')")
-    wait_until(lambda: "run a 1" in runs(project.folder), "it runs")
-    wait_until(lambda: "task_started g" in runs(project.folder), "its start was told")
+    wait_until(lambda: "run a 1" in runs(project.folder), "it runs", timeout=30)
+    wait_until(lambda: "task_started g" in runs(project.folder), "its start was told", timeout=30)
     canceler = project.json(
         "import os\nfrom django_cfg_tasks import get_rearq_client\nimport shop.tasks\n"
         "get_rearq_client().cancel('g')\nemit(os.getpid())"
@@ -170,7 +170,7 @@ def test_orphans_and_poison_are_told_of_by_who_noticed(make: Callable[..., TaskP
     for life in (1, 2):
         killed.append(project.worker(name=f"life-{life}"))
         wait_until(lambda life=life: f"run a {life}" in runs(project.folder), "it runs", timeout=30)
-        wait_until(lambda life=life: len(seen(project)["g"]) == [0, 2, 4][life], "what was before is told")
+        wait_until(lambda life=life: len(seen(project)["g"]) == [0, 2, 4][life], "what was before is told", timeout=30)
         killed[-1].sigkill()
     last = project.worker(name="last")
     wait_until(lambda: "task_failed g" in runs(project.folder), "it is failed", timeout=30)
@@ -191,7 +191,7 @@ def test_a_job_that_a_worker_puts_back_at_its_end_is_no_news(make: Callable[...,
     project = make(rearq={"shutdown_timeout": 0.1})
     worker = project.worker()
     project.run("from shop.tasks import gated\ngated.using(job_id='g').enqueue('a')")
-    wait_until(lambda: "run a 1" in runs(project.folder), "it runs")
+    wait_until(lambda: "run a 1" in runs(project.folder), "it runs", timeout=30)
     worker.sigterm()
     assert worker.wait() == 0
     assert [row[0] for row in seen(project)["g"]] == ["task_enqueued", "task_started"]
