@@ -143,7 +143,10 @@ def test_each_turn_of_a_job_is_told_once(make: Callable[..., TaskProject], datab
     assert "The receiver broken failed to take in task_succeeded of fine fine." in worker.output
 
 
-def test_a_running_job_that_is_canceled_is_told_of_by_who_canceled_it(make: Callable[..., TaskProject]) -> None:
+@pytest.mark.parametrize("cancel", ["cancel('g')", "cancel_task('gated')"])
+def test_a_running_job_that_is_canceled_is_told_of_by_who_canceled_it(
+    make: Callable[..., TaskProject], cancel: str
+) -> None:
     project = make()
     worker = project.worker()
     project.run("from shop.tasks import gated\ngated.using(job_id='g').enqueue('a')")
@@ -151,7 +154,7 @@ def test_a_running_job_that_is_canceled_is_told_of_by_who_canceled_it(make: Call
     wait_until(lambda: "task_started g" in runs(project.folder), "its start was told", timeout=30)
     canceler = project.json(
         "import os\nfrom django_cfg_tasks import get_rearq_client\nimport shop.tasks\n"
-        "get_rearq_client().cancel('g')\nemit(os.getpid())"
+        f"get_rearq_client().{cancel}\nemit(os.getpid())"
     )
     worker.wait_for_log("gated g .*canceled")
     worker.sigterm()
