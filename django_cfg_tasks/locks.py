@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from django_cfg_tasks.broker import Broker, keys
 from django_cfg_tasks.exceptions import BrokerUnavailableError, InvalidOptionError, LockTimeoutError, TasksError
-from django_cfg_tasks.loop import HomeLoop
+from django_cfg_tasks.loop import HomeLoop, ended
 
 logger = logging.getLogger("django_cfg_tasks.locks")
 
@@ -107,9 +107,7 @@ class Locks:
             tasks.append(self._listener)
         self._listener = None
         self._renewals.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(tasks)
 
     async def _try(self, claim: Claim) -> tuple[bool, BrokerUnavailableError | None]:
         """Tell whether the lock is ours now, and why that can't be told."""

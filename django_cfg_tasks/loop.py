@@ -11,7 +11,7 @@ import concurrent.futures
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar
 
 from django_cfg_tasks.exceptions import TasksError, WrongThreadError
@@ -23,6 +23,7 @@ R = TypeVar("R")
 
 INTERRUPTIBLE_SECONDS = 0.5
 """How often a thread that waits looks up."""
+CANCEL_AGAIN_SECONDS = 0.5
 
 
 class HomeLoop:
@@ -134,6 +135,21 @@ def _run_loop(loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
         raise
     finally:
         loop.close()
+
+
+async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel ``tasks`` and wait until all have ended, however.
+
+    Again and again: asyncio before 3.12 and redis-py lose a cancel that comes in the moment of an answer.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        done, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # else asyncio complains that nobody asked
 
 
 class Batcher(Generic[T, R]):

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from django_cfg_tasks.broker import Broker, keys
 from django_cfg_tasks.exceptions import JobNotFoundError, StoreUnavailableError
 from django_cfg_tasks.jobs import JobRecord
+from django_cfg_tasks.loop import ended
 
 logger = logging.getLogger("django_cfg_tasks.results")
 
@@ -64,8 +65,7 @@ class ResultWaiter:
         """End the subscription."""
         listener, self._listener = self._listener, None
         if listener is not None:
-            listener.cancel()
-            await asyncio.gather(listener, return_exceptions=True)
+            await ended([listener])
 
     async def _listen(self, deadline: float | None) -> None:
         loop = asyncio.get_running_loop()

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from django_cfg_tasks.broker import keys
 from django_cfg_tasks.exceptions import BrokerUnavailableError, EnqueueError, StoreUnavailableError
+from django_cfg_tasks.loop import ended
 from django_cfg_tasks.worker.firings import Firings
 from django_cfg_tasks.worker.lease import Lease
 from django_cfg_tasks.worker.shutdown import wait_any
@@ -67,9 +68,7 @@ class Timer:
             try:
                 await self._tick_on()
             finally:
-                for task in side_tasks:
-                    task.cancel()
-                await asyncio.gather(*side_tasks, return_exceptions=True)
+                await ended(side_tasks)
                 await self._resign()
                 await asyncio.to_thread(lease.stop)
             logger.info("Timer %s ended.", self.name)

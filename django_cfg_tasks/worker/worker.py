@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from django_cfg_tasks.broker import is_missing_group, keys
 from django_cfg_tasks.exceptions import BrokerUnavailableError, InvalidOptionError
+from django_cfg_tasks.loop import ended
 from django_cfg_tasks.options import check_queue
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.worker.gates import Gates
@@ -113,9 +114,7 @@ class Worker:
             try:
                 await self._consume_until_stopped()
             finally:
-                for task in side_tasks:
-                    task.cancel()
-                await asyncio.gather(*side_tasks, return_exceptions=True)
+                await ended(side_tasks)
                 await self._intake.close()
                 await self._gates.close()
                 self._runner.close()
