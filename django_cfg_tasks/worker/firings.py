@@ -11,7 +11,7 @@ import datetime as dt
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ NOTE_SECONDS = 2.0
 QUIET_NOTE_SECONDS = 60.0
 """The same while nothing is fired: it says that a timer was there."""
 LONGEST_PAUSE = 60.0
+FAR_AHEAD = dt.timedelta(minutes=1)
+"""More than clocks that are set by the network differ."""
 
 
 @dataclass(slots=True)
@@ -54,10 +56,11 @@ class _Watched:
 
 
 class Firings:
-    """The cron tasks of this process, seen to while its timer leads."""
+    """The cron tasks among ``declared``, seen to while this process's timer leads."""
 
-    def __init__(self, client: ReArqClient) -> None:
+    def __init__(self, client: ReArqClient, declared: Iterable[Task[..., Any]] = tasks) -> None:
         self._client = client
+        self._declared = declared
         self._watched: list[_Watched] | None = None
         self._note_at = 0.0
         self._to_start: list[Task[..., Any]] | None = None
@@ -68,7 +71,7 @@ class Firings:
         While SQL is away it raises EnqueueError, and is to be called again.
         """
         if self._to_start is None:
-            self._to_start = [task for task, cron in _cron_tasks() if cron.run_at_start is not False]
+            self._to_start = [task for task, cron in self._cron_tasks() if cron.run_at_start is not False]
         while self._to_start:
             await self._start_one(self._to_start[0], token)
             self._to_start.pop(0)
@@ -90,9 +93,8 @@ class Firings:
         """Another timer leads: what is known here gets old."""
         self._watched = None
 
-    async def fire(self) -> None:
+    async def fire(self, now: dt.datetime) -> None:
         """Enqueue what is due. While SQL is away it raises EnqueueError or StoreUnavailableError: try again later."""
-        now = dt.datetime.now(dt.UTC)
         if self._watched is None:
             self._watched = await self._load(now)
         due: list[_Watched] = []
@@ -112,9 +114,9 @@ class Firings:
         if time.monotonic() >= self._note_at:
             await self.note()
 
-    def seconds_to_next(self) -> float | None:
+    def seconds_to_next(self, now: dt.datetime) -> float | None:
         """Return in how many seconds there is something to do; None if never."""
-        now, ticks = dt.datetime.now(dt.UTC), time.monotonic()
+        ticks = time.monotonic()
         return min(
             (max((watched.next - now).total_seconds(), watched.retry_at - ticks) for watched in self._watched or ()),
             default=None,
@@ -139,14 +141,23 @@ class Firings:
         for watched, state in zip(changed, states, strict=True):
             watched.noted = (watched.until, state.fired_job)
 
+    def _cron_tasks(self) -> list[tuple[Task[..., Any], Cron]]:
+        return [(task, task.cron) for task in self._declared if task.cron is not None]
+
     async def _load(self, now: dt.datetime) -> list[_Watched]:
-        cron_tasks = _cron_tasks()
+        cron_tasks = self._cron_tasks()
         states = await self._client.store.task_states() if cron_tasks else {}
         watched: list[_Watched] = []
         for task, cron in cron_tasks:
             state = states.get(task.name, TaskState(task.name))
             # A task that no timer has met starts now: before, nobody expected it.
             until = min(state.fired_until or now, now)
+            if (state.fired_until or now) - now > FAR_AHEAD:
+                logger.warning(
+                    "Cron: a timer's clock was ahead, for %s was seen to until %s. It goes on from now; due times "
+                    "that pass while no timer runs are not noticed before then.",
+                    task.name, state.fired_until,
+                )  # fmt: skip
             noted = (state.fired_until, state.fired_job) if state.fired_until is not None else None
             watched.append(_Watched(task, cron, until, until, state.fired_job, noted))
         self._note_at = 0.0
@@ -227,10 +238,6 @@ def _report_in_the_way(watched: _Watched, due: dt.datetime, job_id: str) -> None
         "Cron: %s, due at %s, is left out: %s, and its job %s is not done.",
         watched.task.name, due.isoformat(), why, job_id,
     )  # fmt: skip
-
-
-def _cron_tasks() -> list[tuple[Task[..., Any], Cron]]:
-    return [(task, task.cron) for task in tasks if task.cron is not None]
 
 
 def _is_outage(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ moved by one script: the lease only saves work, correctness does not rest on it.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 import os
 import socket
@@ -83,7 +84,7 @@ class Timer:
                     # Delayed jobs first: they need no SQL here.
                     await self._promote()
                     await self._firings.start(self._token)
-                    await self._firings.fire()
+                    await self._firings.fire(_now())
                 pause, self._ticked_at = 0.2, time.monotonic()
                 await wait_any(self._wake, self._ladder.stopping, timeout=self._sleep_seconds())
             except (BrokerUnavailableError, EnqueueError, StoreUnavailableError) as error:
@@ -115,7 +116,7 @@ class Timer:
         """Until the next thing is due, and not longer than the lease allows."""
         seconds = [self._longest_sleep]
         if self._leads:
-            if (firing := self._firings.seconds_to_next()) is not None:
+            if (firing := self._firings.seconds_to_next(_now())) is not None:
                 seconds.append(firing)
             if self._next_delayed_ms is not None:
                 seconds.append(self._next_delayed_at - time.monotonic())
@@ -151,3 +152,7 @@ class Timer:
             "host": socket.gethostname(),
             "pid": os.getpid(),
         }
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
