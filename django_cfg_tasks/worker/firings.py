@@ -151,8 +151,8 @@ class Firings:
         for task, cron in cron_tasks:
             state = states.get(task.name, TaskState(task.name))
             # A task that no timer has met starts now: before, nobody expected it.
-            until = min(state.fired_until or now, now)
-            if (state.fired_until or now) - now > FAR_AHEAD:
+            until = state.fired_until or now
+            if until - now > FAR_AHEAD:
                 logger.warning(
                     "Cron: a timer's clock was ahead, for %s was seen to until %s. It goes on from now; due times "
                     "that pass while no timer runs are not noticed before then.",
