@@ -246,8 +246,7 @@ async def on():
 """
 SWITCH = """\
 from django_cfg_tasks import get_rearq_client
-client = get_rearq_client()
-client.call(client.store.{word}("switched_off"), instead="")
+get_rearq_client().{word}("switched_off")
 """
 
 
