@@ -277,6 +277,9 @@ class Broker:
             pubsub = client.pubsub()
             try:
                 await self._ask(pubsub.subscribe(channel))
+                current = asyncio.current_task()
+                if current is not None and current.cancelling():
+                    raise asyncio.CancelledError  # redis-py 4 loses a cancel that comes while it connects
                 pause = 0.1
                 subscribed()
                 await self._pass_on(pubsub, channel, take)

@@ -250,3 +250,13 @@ async def test_a_settlement_of_any_size_is_one(redis_server: RedisServer, broker
     with redis_server.client() as client:
         assert client.xlen(STREAM) == 0
         assert client.xpending(STREAM, GROUP)["pending"] == 0
+
+
+async def test_a_subscription_can_be_cancelled_at_any_moment(broker: Broker) -> None:
+    for steps in range(40):
+        following = asyncio.create_task(broker.follow(keys.CHANNEL, print))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        following.cancel()
+        _, pending = await asyncio.wait({following}, timeout=5)
+        assert not pending, f"cancelled at step {steps}, and goes on"
