@@ -6,6 +6,7 @@ Once a job is stored it is accepted. Whatever Redis has against the bell, the ca
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -56,6 +57,8 @@ class Acceptance:
         self._store = store
         self._in_django = in_django
         self._enqueues: Batcher[JobRecord, JobRecord | None] = Batcher(home, self._write)
+        # Apart, as one of these may have to wait for the end of a transaction in which somebody enqueued its like.
+        self._unique_enqueues: Batcher[JobRecord, JobRecord | None] = Batcher(home, self._write)
         self._rings: Batcher[JobRecord, bool] = Batcher(home, self._ring_committed)
         self._unrung: deque[Bell] = deque(maxlen=_MOST_UNRUNG)
         self._ringer: asyncio.Task[None] | None = None
@@ -64,11 +67,15 @@ class Acceptance:
         """Store jobs and ring for them; see `ReArqClient.enqueue`."""
         if on_commit and _in_transaction():
             return self._accept_in_transaction(records)
-        return self._enqueues.submit(list(records)).result()
+        return self._submit(records).result()
 
     async def aaccept(self, records: Sequence[JobRecord]) -> list[JobRecord | None]:
         """`accept`, for async code; it knows no transaction."""
-        return await asyncio.wrap_future(self._enqueues.submit(list(records)))
+        return await asyncio.wrap_future(self._submit(records))
+
+    def _submit(self, records: Sequence[JobRecord]) -> concurrent.futures.Future[list[JobRecord | None]]:
+        unique = any(record.unique_key is not None for record in records)
+        return (self._unique_enqueues if unique else self._enqueues).submit(list(records))
 
     async def aclose(self) -> None:
         """Stop ringing, after a last try, so that jobs need not wait for the sweeper where Redis is back by now."""
@@ -84,9 +91,7 @@ class Acceptance:
     async def _write(self, records: list[JobRecord]) -> list[JobRecord | BaseException | None]:
         try:
             new = await self._store().insert(records)
-            # Of two with one id in a batch, the first is the new one.
-            fresh = {record.job_id: record for record in reversed(records) if record.job_id in new}
-            others = [record for record in records if fresh.get(record.job_id) is not record]
+            fresh, others = _parted(records, new)
             answers = await self._answers(others) if others else {}
         except StoreUnavailableError as error:
             raise EnqueueError(f"The job was not accepted. {error}") from error
@@ -97,7 +102,7 @@ class Acceptance:
                 # One bad row must not cost the others of its batch theirs.
                 return [(await self._write_one(record)) for record in records]
             raise EnqueueError(f"The job was not accepted: {type(error).__name__}: {error}") from error
-        await self._committed([record for record in records if fresh.get(record.job_id) is record])
+        await self._committed(fresh)
         return [answers.get(id(record)) for record in records]
 
     async def _write_one(self, record: JobRecord) -> JobRecord | BaseException | None:
@@ -173,35 +178,41 @@ class Acceptance:
         if not self._in_django:
             # The jobs' database knows nothing of this transaction: all of it waits for the commit.
             def submit() -> None:
-                self._enqueues.submit(list(records)).result()
+                self._submit(records).result()
 
             transaction.on_commit(submit, using=alias)
             return [None] * len(records)
         try:
-            new = insert_through_django(records, alias)
-            others = [record for record in records if record.job_id not in new]
+            fresh, others = _parted(records, insert_through_django(records, alias))
             known = find_through_django(others, alias) if others else {}
             unexplained = [record for record in others if record.job_id not in known]
             disabled = disabled_through_django(alias) if unexplained else set()
         except DatabaseError as error:
             raise EnqueueError(f"The job was not accepted: {error}".rstrip(".") + ".") from error
         for record in unexplained:
-            if record.task in disabled:
+            if record.task in disabled and not record.even_if_disabled:
                 raise _refused_as_disabled(record)
-        fresh = [record for record in records if record.job_id in new]
         if fresh:
             transaction.on_commit(lambda: self._after_commit(fresh), using=alias)
+        answers = {id(record): known.get(record.job_id) for record in others}
         if unexplained:
             # What was in their way is gone by now: the unique job ended, the task was enabled.
             again = self._accept_in_transaction(unexplained)
-            known |= {r.job_id: job for r, job in zip(unexplained, again, strict=True) if job is not None}
-        return [known.get(record.job_id) for record in records]
+            answers |= {id(record): job for record, job in zip(unexplained, again, strict=True)}
+        return [answers.get(id(record)) for record in records]
 
     def _after_commit(self, records: list[JobRecord]) -> None:
         if self._home.is_here():
             self._rings.submit(records)
         else:
             self._rings.submit(records).result()
+
+
+def _parted(records: Sequence[JobRecord], new: set[str]) -> tuple[list[JobRecord], list[JobRecord]]:
+    """Part those that were stored from the others; of two with one id, the first was."""
+    first = {record.job_id: record for record in reversed(records) if record.job_id in new}
+    fresh = [record for record in records if first.get(record.job_id) is record]
+    return fresh, [record for record in records if first.get(record.job_id) is not record]
 
 
 def _refused_as_disabled(record: JobRecord) -> TaskDisabledError:

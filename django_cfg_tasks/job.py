@@ -49,7 +49,7 @@ class Job(Generic[R_co]):
     def __init__(self, record: JobRecord, *, created: bool = True) -> None:
         self._record = record
         self.created = created
-        """False if a job of this id existed already, so that nothing was enqueued."""
+        """False if a job of this id, or of this unique key, existed already: nothing was enqueued, this is that job."""
 
     @property
     def job_id(self) -> str:

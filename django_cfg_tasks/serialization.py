@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -86,8 +87,8 @@ class Codec:
     def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return stored arguments by the names of their parameters, with the defaults of those that were not given.
 
-        All of it JSON data; a default that is none is written as Python shows it. ArgumentsError where the
-        arguments don't fit today's signature.
+        All of it JSON data; a default that is none is written as Python shows it, without its address.
+        ArgumentsError where the arguments don't fit today's signature.
         """
         try:
             bound = self.signature.bind(*args, **kwargs)
@@ -95,10 +96,7 @@ class Codec:
             raise ArgumentsError(f"{self._function.__name__}{self.signature} was called otherwise: {error}.") from None
         given = set(bound.arguments)
         bound.apply_defaults()
-        return {
-            name: value if name in given else to_jsonable_python(value, bytes_mode="base64", fallback=repr)
-            for name, value in bound.arguments.items()
-        }
+        return {name: value if name in given else _shown_default(value) for name, value in bound.arguments.items()}
 
     def decode_result(self, value: Any) -> Any:
         """Return a stored result as the function's return annotation wants it, else as it is."""
@@ -135,6 +133,7 @@ class Codec:
         return {name: adapter for name, adapter in adapters.items() if adapter is not None}
 
 
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _RESULT = "the result"
 
@@ -154,14 +153,8 @@ def _encode(value: Any, name: str, limit: int | None) -> Any:
         return value
     what = name if name == _RESULT else f"the argument {name!r}"
     try:
-        data = to_jsonable_python(
-            value,
-            bytes_mode="base64",
-            timedelta_mode="iso8601",
-            inf_nan_mode="constants",
-            # Computed fields are told to those who read a result, and not to a model that is made again.
-            round_trip=name != _RESULT,
-        )
+        # Computed fields are told to those who read a result, and not to a model that is made again.
+        data = _jsonable(value, round_trip=name != _RESULT)
         text = dumps(data)
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         raise SerializationError(f"{_capital(what)} can't be stored as JSON: {_reason(value, error)}") from None
@@ -175,6 +168,23 @@ def _encode(value: Any, name: str, limit: int | None) -> Any:
     if "\\ud" in text and _has_surrogate(data):
         raise SerializationError(f"{_capital(what)} holds a lone surrogate (broken Unicode), which can't be stored.")
     return data
+
+
+def _jsonable(value: Any, *, round_trip: bool = True, fallback: Callable[[Any], Any] | None = None) -> Any:
+    data = to_jsonable_python(
+        value,
+        bytes_mode="base64",
+        timedelta_mode="iso8601",
+        inf_nan_mode="constants",
+        round_trip=round_trip,
+        fallback=fallback,
+    )
+    # A set has another order in every process; equal ones are to give equal texts.
+    return sorted(data, key=dumps) if isinstance(value, set | frozenset) else data
+
+
+def _shown_default(value: Any) -> Any:
+    return _jsonable(value, fallback=lambda part: _ADDRESS.sub("", repr(part)))
 
 
 def _reason(value: Any, error: Exception) -> str:

@@ -18,6 +18,7 @@ from django_cfg_tasks.store import schema
 from django_cfg_tasks.store.connection import (
     Connection,
     Target,
+    is_deadlock,
     is_missing_table,
     is_outage,
     is_refusal,
@@ -62,6 +63,8 @@ __all__ = [
 ]
 
 NO_LIMIT = 2**31 - 1
+DEADLOCK_TRIES = 3
+"""How often a statement is tried that the database ended so that another could go on."""
 _BEGINNING = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
@@ -96,12 +99,16 @@ class Store:
     async def _execute(self, sql: str, params: list[Any]) -> list[dict[str, Any]]:
         if not self._prepared:
             await self._prepare()
-        try:
-            return await self.connection.execute(sql, params)
-        except Exception as error:
-            if is_missing_table(error):
-                raise self._not_migrated() from error
-            raise
+        tries = DEADLOCK_TRIES
+        while True:
+            try:
+                return await self.connection.execute(sql, params)
+            except Exception as error:
+                if is_missing_table(error):
+                    raise self._not_migrated() from error
+                tries -= 1
+                if not tries or not is_deadlock(error):
+                    raise
 
     def _not_migrated(self) -> ConfigurationError:
         return ConfigurationError(

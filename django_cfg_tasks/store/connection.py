@@ -342,6 +342,11 @@ def _refuses_access(error: BaseException) -> bool:
     return any(_state(cause).startswith(_NO_ACCESS) for cause in _chain(error))
 
 
+def is_deadlock(error: BaseException) -> bool:
+    """Tell whether two statements waited for each other, and this is the one that was given up."""
+    return any(_state(cause) == "40P01" for cause in _chain(error))
+
+
 def is_missing_table(error: BaseException) -> bool:
     """Tell whether a table or column is not there."""
     return any(

@@ -64,7 +64,11 @@ class TaskState:
 
 
 def insert_document(records: Sequence[JobRecord]) -> str:
-    """Return new jobs as the JSON document that `insert` takes."""
+    """Return new jobs as the JSON document that `insert` takes.
+
+    In the order of their unique keys, so that two who insert the same ones wait for each other, and don't dead-lock.
+    """
+    ordered = sorted(records, key=lambda record: record.unique_key or "")  # stable: others stay as they are
     return dumps(
         [
             {
@@ -87,7 +91,7 @@ def insert_document(records: Sequence[JobRecord]) -> str:
                 "unique_until": _written(record.unique_until),
                 "even_if_disabled": record.even_if_disabled,
             }
-            for record in records
+            for record in ordered
         ]
     )
 
