@@ -11,12 +11,14 @@ from django.dispatch import receiver
 
 from django_cfg_tasks import (
     Job,
+    JobContext,
     JobResult,
     JobStatus,
     RearqConfig,
     Retry,
     TaskConfig,
     cron_task,
+    get_rearq_client,
     on_worker_start,
     on_worker_stop,
     task,
@@ -146,6 +148,33 @@ async def bound_tasks_lose_the_context() -> None:
     assert_type(await bound.delay(payment=7), Job[str])
     assert_type(bound_sync.enqueue(7), Job[str])
     assert_type(daily_bound.enqueue(), Job[None])
+
+
+async def controlling() -> None:
+    client = get_rearq_client()
+    assert_type(client.cancel("id"), bool)
+    assert_type(client.cancel_task(bare), int)
+    assert_type(await client.acancel_task("bare"), int)
+    client.disable(bare)
+    await client.aenable("bare")
+    assert_type(client.disabled(), set[str])
+    with client.lock("x", timeout=60):
+        pass
+    async with client.lock("x", wait=0.5) as lock:
+        assert_type(lock.name, str)
+
+
+@task(bind=True, unique="{payment}", unique_for=dt.timedelta(hours=1))
+def watched(ctx: JobContext, payment: int) -> None:
+    assert_type(ctx.canceled, bool)
+    ctx.progress(0.5, "half")
+
+
+def watching() -> None:
+    job = watched.using(even_if_disabled=True).enqueue(7)
+    assert_type(job.created, bool)
+    assert_type(job.progress, float | None)
+    assert_type(job.progress_message, str)
 
 
 async def options() -> None:

@@ -73,6 +73,8 @@ async def results() -> list[Any]:
         job.wait().success,  # E: union-attr
         job.resulted,  # E: attr-defined
         get_rearq_client().nothing,  # E: attr-defined
+        get_rearq_client().cancel_task(5),  # E: arg-type
+        get_rearq_client().lock("x", wait="1"),  # E: arg-type
     ]
 
 
