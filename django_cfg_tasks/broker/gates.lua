@@ -109,9 +109,7 @@ function actions.admit()
         end
         for _, gate in ipairs(applicant.gates) do
             local was_called = redis.call('ZREM', key(gate.name, 'called'), job) == 1
-            if refusing then
-                if was_called and gate.name ~= refusing.name then call(gate.name) end
-            elseif not elsewhere then
+            if not refusing and not elsewhere then
                 redis.call('ZREM', key(gate.name, 'waiting'), applicant.member) -- rung for twice
                 if gate.terms.capacity then
                     redis.call('ZADD', key(gate.name, 'holders'), now + gate.lease, job)
@@ -121,6 +119,8 @@ function actions.admit()
                     redis.call('PEXPIRE', key(gate.name, 'starts'), gate.terms.window)
                 end
             end
+            -- It is the next one's turn, or comes at another time now.
+            if was_called and not (refusing and gate.name == refusing.name) then call(gate.name) end
         end
         if refusing then
             redis.call('ZADD', key(refusing.name, 'waiting'), applicant.ticket, applicant.member)

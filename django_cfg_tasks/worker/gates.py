@@ -7,9 +7,11 @@ and no retry. What is held is renewed from the lease's thread, so that a blocked
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -71,7 +73,7 @@ class Gates:
         self._outlasting: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._renew_at = 0.0
+        self._renewed_at = -math.inf
 
     async def admit(self, entries: dict[str, Entry]) -> dict[str, Entry]:
         """Return those of ``entries`` whose jobs may start now; the others wait, and are acknowledged.
@@ -82,13 +84,14 @@ class Gates:
             return entries
         records = await self._store.load(entries)
         gated = {job_id: gates for job_id, record in records.items() if (gates := self._gates_of(record))}
-        ended = {job_id: gates for job_id, gates in gated.items() if records[job_id].status.is_final}
-        if ended:
-            self._leave_later(ended)
+        # What expired while it waited takes no start of a rate and no place from those who do start.
+        over = {job_id: gates for job_id, gates in gated.items() if _never_starts(records[job_id])}
+        if over:
+            self._leave_later(over)
         applicants = [
             Applicant(entries[job_id], records[job_id].id or 0, gates, self._place_of(records[job_id]))
             for job_id, gates in gated.items()
-            if job_id not in ended
+            if job_id not in over
         ]
         if not applicants:
             return entries
@@ -194,17 +197,15 @@ class Gates:
 
     def renew(self, client: Any) -> None:
         """Hold on to what is held; called from the lease's thread, with its connection, again and again."""
-        held = {job_id: gates for job_id, gates in list(self._held.items()) if gates}
-        now = time.monotonic()
-        if not held or now < self._renew_at:
-            return
-        self._renew_at = now + RENEW_SECONDS
+        held = self._held.copy()  # at once: the loop goes on
         leases = [gate.lease for gates in held.values() for gate in gates if gate.capacity is not None]
-        if not leases:
+        # What has been taken since the last time may have a shorter lease than all that was held by then.
+        if not leases or time.monotonic() - self._renewed_at < min(RENEW_SECONDS, *(lease / 3 for lease in leases)):
             return
-        self._renew_at = now + min(RENEW_SECONDS, *(lease / 3 for lease in leases))
         what = {"owner": self._worker, "force": False, "jobs": holders(held)}
-        for name in client.eval(script("gates"), 0, "hold", json.dumps(what)):
+        lost = client.eval(script("gates"), 0, "hold", json.dumps(what))
+        self._renewed_at = time.monotonic()
+        for name in lost:
             logger.error("The place behind %s was lost while its job runs; another may have started.", name)
         # What was given up in this moment may have been taken again by this renewal.
         gone = {job_id: gates for job_id, gates in held.items() if job_id not in self._held}
@@ -223,6 +224,12 @@ class Gates:
     def _leave_later(self, jobs: Mapping[str, Sequence[Gate]]) -> None:
         self._leaving |= {job_id: list(gates) for job_id, gates in jobs.items()}
         self._wake.set()
+
+
+def _never_starts(record: JobRecord) -> bool:
+    """Whether the job is final, or will be without having started."""
+    expire = record.expire_time
+    return record.status.is_final or (expire is not None and expire <= dt.datetime.now(dt.UTC))
 
 
 def _name(name: str) -> str:

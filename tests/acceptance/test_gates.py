@@ -54,6 +54,10 @@ def stubborn(line: str, rounds: int):
             note(f"told {line}")
     note(f"end {line}")
 
+@task(rate_limit="1/3s")
+async def fresh(number: int):
+    note(f"fresh {number}")
+
 @task
 async def free(line: str):
     note(line)
@@ -193,6 +197,20 @@ def test_no_more_start_than_the_rate_limit_says(make_project: Callable[..., Task
     # Starts are counted as they are granted; on a busy machine one comes a little later than that.
     assert all(later - earlier > 0.7 for earlier, later in zip(starts, starts[5:], strict=False)), starts
     assert lines(project).index("free") < 15
+
+
+def test_what_expires_while_it_waits_takes_no_start_from_others(make_project: Callable[..., TaskProject]) -> None:
+    project = make_project(TASKS, files=FILES)
+    project.worker()
+    statuses = project.json(
+        "from shop.tasks import fresh\n"
+        "assert fresh.enqueue(0).wait(timeout=20).success\n"
+        "stale = fresh.using(expire=1).enqueue_many([[number] for number in range(1, 31)])\n"
+        "late = fresh.enqueue(31)\n"
+        "emit([late.wait(timeout=20).status, *(job.wait(timeout=20).status for job in stale)])"
+    )
+    assert statuses == ["success", *["expired"] * 30]
+    assert lines(project) == ["fresh 0", "fresh 31"]
 
 
 def test_a_disabled_task_waits_until_it_is_enabled(make_project: Callable[..., TaskProject], redis_server: Any) -> None:
