@@ -51,6 +51,16 @@ def optioned(to: str, *cc: str, **headers: str) -> dict[str, int]:
     return {to: len(cc) + len(headers)}
 
 
+@task(lock_key="account:{account}", max_concurrent=5, rate_limit="10/s", unique=True, unique_for=dt.timedelta(hours=1))
+def limited(account: int) -> str:
+    return str(account)
+
+
+@task(bind=True, lock_key="{account}", unique="statement:{account}", unique_for="until_start", rate_limit=None)
+async def limited_bound(ctx: JobContext, account: int) -> str:
+    return str(account)
+
+
 @task(bind=True, queue="payments")
 async def bound(ctx: Any, payment: int) -> str:
     raise Retry(countdown=30)
@@ -69,6 +79,18 @@ async def hourly() -> int:
 @cron_task("@daily", run_at_start={"mode": "startup"}, queue="nightly")
 def daily(mode: str = "normal") -> str:
     return mode
+
+
+@cron_task(
+    "@daily", timezone="Europe/Paris", misfire_grace=dt.timedelta(hours=1), catch_up="all", overlap="skip",
+    unique_for=60, max_concurrent=1,
+)  # fmt: skip
+async def caught_up() -> None: ...
+
+
+@cron_task("@daily", bind=True, timezone=dt.UTC, misfire_grace=60, catch_up="none", overlap="allow", unique=True)
+def caught_up_bound(ctx: JobContext, days: int = 1) -> int:
+    return days
 
 
 @cron_task("@daily", bind=True)
@@ -99,6 +121,7 @@ def declared(any_task: Task[..., Any]) -> list[Task[..., Any]]:
     assert_type(hourly, AsyncTask[[], int])
     assert_type(daily_bound, Task[[], None])
     assert_type(bound_sync.name, str)
+    assert_type(caught_up, AsyncTask[[], None])
     return [any_task, bare, bare_async, called, optioned, bound, daily]
 
 
@@ -148,6 +171,8 @@ async def bound_tasks_lose_the_context() -> None:
     assert_type(await bound.delay(payment=7), Job[str])
     assert_type(bound_sync.enqueue(7), Job[str])
     assert_type(daily_bound.enqueue(), Job[None])
+    assert_type(await limited_bound.delay(account=7), Job[str])
+    assert_type(caught_up_bound.enqueue(days=2), Job[int])
 
 
 async def controlling() -> None:
@@ -181,6 +206,8 @@ async def options() -> None:
     eta = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     late = bare.using(queue="slow", countdown=60, job_id="one", job_retry=0, job_timeout=math.inf, user=7)
     assert_type(late.enqueue(3), Job[float])
+    assert_type(limited.using(even_if_disabled=True, expire=60).enqueue(7), Job[str])
+    assert_type(limited.enqueue(7).created, bool)
     assert_type(late(3), float)
     assert_type(await bound.using(eta=eta, on_commit=False).delay(7), Job[str])
     # ReArq's own options among the arguments.

@@ -25,6 +25,10 @@ async def pay(ctx: Any, payment: int) -> str:
 def sweep(days: int = 7) -> None: ...
 
 
+@cron_task("@hourly", bind=True, catch_up="all")
+def counted(ctx: Any, days: int = 7) -> None: ...
+
+
 async def arguments() -> None:
     await resize.delay("3")  # E: call-overload
     await resize.delay(widht=3)  # E: call-overload
@@ -47,6 +51,7 @@ async def the_context_is_not_given() -> None:
     await pay.delay(None, 7)  # E: call-overload
     await pay.aenqueue(7, 7)  # E: call-arg
     pay.enqueue("7")  # E: call-overload
+    counted.enqueue(days="7")  # E: call-overload
 
 
 async def calls() -> None:
@@ -60,6 +65,8 @@ async def options() -> None:
     resize.using(queu="mail")  # E: call-arg
     resize.using(queue=5)  # E: arg-type
     resize.using(countdown="60")  # E: arg-type
+    resize.using(even_if_disabled="yes")  # E: arg-type
+    resize.using(lock_key="x")  # E: call-arg
     await resize.using(queue="slow").aenqueue("3")  # E: arg-type
     await resize.delay(3, countdown="60")  # E: call-overload
 
@@ -84,6 +91,42 @@ def wrong_queue() -> None: ...
 
 @task(retries=5)  # E: call-overload, untyped-decorator
 def wrong_option() -> None: ...
+
+
+@task(lock_key=7)  # E: call-overload, untyped-decorator
+def wrong_lock() -> None: ...
+
+
+@task(max_concurrent="5")  # E: call-overload, untyped-decorator
+def wrong_number() -> None: ...
+
+
+@task(rate_limit=10)  # E: call-overload, untyped-decorator
+def wrong_rate() -> None: ...
+
+
+@task(unique=1.5)  # E: call-overload, untyped-decorator
+def wrong_unique() -> None: ...
+
+
+@task(bind=True, unique_for="until_tomorrow")  # E: call-overload, untyped-decorator
+def wrong_time(ctx: Any) -> None: ...
+
+
+@task(timezone="Europe/Paris")  # E: call-overload, untyped-decorator
+def no_cron_task() -> None: ...
+
+
+@cron_task("@daily", catch_up="some")  # E: call-overload, untyped-decorator
+def wrong_choice() -> None: ...
+
+
+@cron_task("@daily", bind=True, overlap=True)  # E: call-overload, untyped-decorator
+def wrong_overlap(ctx: Any) -> None: ...
+
+
+@cron_task("@daily", timezone=1, misfire_grace="1h")  # E: call-overload, untyped-decorator
+def wrong_zone() -> None: ...
 
 
 @task(bind=True)  # E: arg-type
