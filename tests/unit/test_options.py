@@ -22,6 +22,7 @@ from django_cfg_tasks.options import (
     check_job_id,
     check_queue,
     expire_time,
+    rate_of,
     seconds_of,
 )
 
@@ -248,6 +249,85 @@ class TestTimeouts:
     def test_bad_ones_of_a_lock(self, timeout: Any) -> None:
         with pytest.raises(DeclarationError, match=r"lock_timeout=.*: a lock is held for 1 to 86400 seconds"):
             TaskOptions(lock_timeout=timeout)
+
+
+class TestLocksAndLimits:
+    @pytest.mark.parametrize("key", ["all", "account:{account_id}", "{a}{b}"])
+    def test_a_key_is_a_text(self, key: str) -> None:
+        assert TaskOptions(lock_key=key).lock_key == key
+
+    @pytest.mark.parametrize("key", ["", 7, True, b"x", ["a"]])
+    def test_what_is_no_key(self, key: Any) -> None:
+        with pytest.raises(DeclarationError) as caught:
+            TaskOptions(lock_key=key)
+        assert str(caught.value) == f'lock_key={key!r}: it takes a text such as "account:{{account_id}}".'
+
+    @pytest.mark.parametrize("most", [1, 5, 100_000])
+    def test_how_many_at_once(self, most: int) -> None:
+        assert TaskOptions(max_concurrent=most).max_concurrent == most
+
+    @pytest.mark.parametrize("most", [0, -1, 100_001, 1.0, True, "5", math.inf])
+    def test_what_is_no_number_of_jobs(self, most: Any) -> None:
+        with pytest.raises(DeclarationError) as caught:
+            TaskOptions(max_concurrent=most)
+        assert str(caught.value) == f"max_concurrent={most!r}: it takes a whole number from 1 to 100000."
+
+    @pytest.mark.parametrize(
+        ("limit", "rate"),
+        [
+            ("10/s", (10, 1)), ("100/m", (100, 60)), ("1000/h", (1000, 3600)), ("1/d", (1, 86_400)),
+            ("5/10s", (5, 10)), ("1/15m", (1, 900)), ("3/2d", (3, 172_800)), ("999999999/s", (999_999_999, 1)),
+        ],
+    )  # fmt: skip
+    def test_a_rate(self, limit: str, rate: tuple[int, float]) -> None:
+        assert TaskOptions(rate_limit=limit).rate_limit == limit
+        assert rate_of(limit) == rate
+
+    @pytest.mark.parametrize(
+        "limit",
+        ["", "10", "10/", "/s", "0/s", "-1/s", "1.5/s", "10/0s", "10 / s", "10/S", "10/sec", "10/w", "10/s\n",
+         "01/s", "1000000000/s", 10, True, (10, 1)],
+    )  # fmt: skip
+    def test_what_is_no_rate(self, limit: Any) -> None:
+        with pytest.raises(DeclarationError) as caught:
+            TaskOptions(rate_limit=limit)
+        assert str(caught.value) == (
+            f'rate_limit={limit!r}: it takes a number and a time, as in "10/s", "100/m", "5/10s" or "1000/d".'
+        )
+
+    @pytest.mark.parametrize(
+        ("options", "gated"),
+        [
+            ({}, False), ({"lock_timeout": 5}, False), ({"unique": True}, False), ({"run_with_lock": True}, True),
+            ({"lock_key": "all"}, True), ({"max_concurrent": 1}, True), ({"rate_limit": "1/s"}, True),
+        ],
+    )  # fmt: skip
+    def test_which_jobs_may_have_to_wait_for_others(self, options: dict[str, Any], gated: bool) -> None:
+        assert TaskOptions(**options).is_gated is gated
+
+
+class TestUnique:
+    @pytest.mark.parametrize("unique", [True, False, "all", "report:{day}"])
+    def test_true_or_a_text(self, unique: bool | str) -> None:
+        assert TaskOptions(unique=unique).unique == unique
+
+    @pytest.mark.parametrize("unique", ["", None, 1, 1.5, ["day"]])
+    def test_what_is_neither(self, unique: Any) -> None:
+        with pytest.raises(DeclarationError) as caught:
+            TaskOptions(unique=unique)
+        assert str(caught.value) == f'unique={unique!r}: it takes True, or a text such as "report:{{day}}".'
+
+    @pytest.mark.parametrize("lasting", ["until_start", "until_done", 1, 0.5, dt.timedelta(days=1)])
+    def test_for_how_long(self, lasting: Any) -> None:
+        assert TaskOptions(unique=True, unique_for=lasting).unique_for == lasting
+
+    @pytest.mark.parametrize("lasting", ["until_end", "", None, 0, -1, math.nan, math.inf, True, dt.timedelta(0), NOW])
+    def test_what_is_no_time(self, lasting: Any) -> None:
+        with pytest.raises(DeclarationError) as caught:
+            TaskOptions(unique=True, unique_for=lasting)
+        assert str(caught.value) == (
+            f'unique_for={lasting!r}: it takes "until_start", "until_done", or seconds above 0.'
+        )
 
 
 class TestMask:
