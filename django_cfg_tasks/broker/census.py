@@ -73,9 +73,8 @@ class CensusTaker:
         In that order: a job that becomes due or is called meanwhile is seen in one of the two places, or in both.
         """
         census = Census()
-        for gate in await self._gates.names():
-            async for member in self._gates.waiting(gate):
-                census.add(keys.job_of(member))
+        async for member in self._gates.waiting():
+            census.add(keys.job_of(member))
         for shard in keys.delay_shards(shards):
             async for member in self._members(shard):
                 census.add(keys.job_of(member))

@@ -119,11 +119,20 @@ class Gatekeeper:
         """Return the gates with somebody in front."""
         return list(await self._ask(self._client.zrange(keys.GATES, 0, -1)))
 
-    async def waiting(self, name: str) -> AsyncIterator[str]:
-        """Give the members of those who wait in front: ``<stream>:<job id>``."""
+    async def waiting(self) -> AsyncIterator[str]:
+        """Give the members of those who wait in front of gates: ``<stream>:<job id>``."""
+        seen: set[str] = set()
+        for name in await self.names():
+            for line in await self._ask(self._client.zrange(keys.gate(name, "lines"), 0, -1)):
+                if line not in seen:
+                    seen.add(line)
+                    async for member in self._members(line):
+                        yield member
+
+    async def _members(self, line: str) -> AsyncIterator[str]:
         cursor: Any = 0
         while True:
-            cursor, pairs = await self._ask(self._client.zscan(keys.gate(name, "waiting"), cursor, count=PAGE))
+            cursor, pairs = await self._ask(self._client.zscan(keys.GATE_LINE_PREFIX + line, cursor, count=PAGE))
             for member, _ in pairs:
                 yield member
             if not int(cursor):

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from django_cfg_tasks import RearqConfig
-from django_cfg_tasks.broker import Admission, Applicant, Bell, Broker, Entry, Gate, keys, script
+from django_cfg_tasks.broker import Admission, Applicant, Bell, Broker, Entry, Gate, Place, keys, script
 from django_cfg_tasks.broker.gates import holders
 from tests.redis_server import RedisServer
 from tests.waiting import eventually
@@ -35,19 +35,20 @@ class House:
         return await self.broker.fetch(["a"], GROUP, "one", 5000)
 
     async def admit(
-        self, entries: Sequence[Entry], *gates: Gate, owner: str = "one", tickets: Sequence[int] | None = None
+        self, entries: Sequence[Entry], *gates: Gate, owner: str = "one", place: Place = Place.own
     ) -> list[Admission]:
         """Let entries apply; a job's ticket is the number in its id."""
-        numbers = tickets or [int(entry.job_id.lstrip("j")) for entry in entries]
-        applicants = [Applicant(entry, number, gates) for entry, number in zip(entries, numbers, strict=True)]
+        applicants = [Applicant(entry, int(entry.job_id[1:]), gates, place) for entry in entries]
         return await self.broker.gates.admit(applicants, owner, GROUP)
 
-    async def come(self, *numbers: int, gates: Sequence[Gate] = (LOCK,), owner: str = "one") -> list[Admission]:
+    async def come(
+        self, *numbers: int, gates: Sequence[Gate] = (LOCK,), owner: str = "one", place: Place = Place.own
+    ) -> list[Admission]:
         """Ring for jobs ``j1``, ``j2``, ..., fetch them and let them apply, all at once."""
         await self.broker.ring([Bell("a", f"j{number}") for number in numbers])
         entries = await self.fetch()
         self._called += [entry for entry in entries if entry.queue != "a"]
-        return await self.admit([entry for entry in entries if entry.queue == "a"], *gates, owner=owner)
+        return await self.admit([entry for entry in entries if entry.queue == "a"], *gates, owner=owner, place=place)
 
     async def come_again(self, *gates: Gate, owner: str = "one") -> dict[str, Admission]:
         """Let those who were called apply; return what became of them."""
@@ -64,8 +65,8 @@ class House:
         what = {"owner": owner, "force": False, "jobs": holders({f"j{number}": [gate] for number in numbers})}
         return list(await self.redis.eval(script("gates"), 0, "hold", json.dumps(what)))
 
-    async def waiting(self, gate: Gate = LOCK) -> list[str]:
-        return [keys.job_of(member) async for member in self.broker.gates.waiting(gate.name)]
+    async def waiting(self) -> list[str]:
+        return [keys.job_of(member) async for member in self.broker.gates.waiting()]
 
     async def held(self, gate: Gate = LOCK) -> dict[str, str]:
         return dict(await self.redis.hgetall(keys.gate(gate.name, "owners")))
@@ -140,7 +141,8 @@ async def test_the_called_go_to_their_own_queues_and_ids_may_hold_colons(house: 
     await house.broker.create_groups(["b"], GROUP)
     await house.broker.ring([Bell("a", "x"), Bell("b", "cron:beat:12:00")])
     entries = await house.broker.fetch(["a", "b"], GROUP, "one", 2)
-    assert await house.admit(entries, LOCK, tickets=[1, 2]) == [passed, waits]
+    applicants = [Applicant(entry, number, [LOCK]) for number, entry in enumerate(entries)]
+    assert await house.broker.gates.admit(applicants, "one", GROUP) == [passed, waits]
     assert await house.waiting() == ["cron:beat:12:00"]
     await house.broker.gates.leave({"x": [LOCK]}, "one")
     (entry,) = await house.broker.fetch(["a", "b"], GROUP, "one", 2)
@@ -182,23 +184,48 @@ async def test_a_job_passes_all_of_its_gates_or_none(house: House) -> None:
     assert await house.come(1, gates=[OTHER_LOCK]) == [passed]
     assert await house.come(2, gates=[LOCK, OTHER_LOCK]) == [waits]
     assert await house.held(LOCK) == {}
-    assert await house.come(3, gates=[LOCK]) == [passed]
+    assert await house.come(3, gates=[LOCK]) == [waits]
+    assert await house.come_again(LOCK) == {"j3": passed}, "it was held up by one that waits for something else"
     await house.leave(1, gates=[OTHER_LOCK])
-    # Called by the one, and the other is taken meanwhile: it takes neither, and waits there.
-    assert await house.come_again(LOCK, OTHER_LOCK) == {"j2": waits}
-    assert await house.held(OTHER_LOCK) == {}
+    assert await house.come_again() == {}, "one gate called it, and the other does not let it pass"
     await house.leave(3, gates=[LOCK])
     assert await house.come_again(LOCK, OTHER_LOCK) == {"j2": passed}
     assert (await house.held(LOCK), await house.held(OTHER_LOCK)) == ({"j2": "one"}, {"j2": "one"})
 
 
-async def test_who_is_called_and_can_not_come_gives_the_place_to_the_next(house: House) -> None:
-    await house.come(1, 2, 3)
-    assert await house.come(9, gates=[OTHER_LOCK]) == [passed]
-    await house.leave(1)
-    assert await house.come_again(LOCK, OTHER_LOCK) == {"j2": waits}
-    assert await house.waiting(OTHER_LOCK) == ["j2"]
-    assert await house.come_again(LOCK) == {"j3": passed}
+async def test_who_is_called_has_a_place_at_each_of_the_gates(house: House) -> None:
+    await house.come(1, 2, gates=[LOCK, OTHER_LOCK])
+    await house.leave(1, gates=[LOCK, OTHER_LOCK])
+    for gate in (LOCK, OTHER_LOCK):
+        assert await house.come(9, gates=[gate]) == [waits]
+    assert await house.come_again(LOCK, OTHER_LOCK) == {"j2": passed}
+
+
+async def test_nobody_is_called_in_vain(house: House) -> None:
+    gates = [LOCK, THREE, Gate("rate:x", starts=2, window=0.03)]
+    await house.come(*range(1, 41), gates=gates)
+    order = [1]
+    while len(order) < 40:
+        await house.leave(order[-1], gates=gates)
+        await house.broker.gates.turn()
+        for job, answer in (await house.come_again(*gates)).items():
+            assert answer is passed
+            order.append(int(job[1:]))
+        await asyncio.sleep(0.001)
+    assert order == list(range(1, 41))
+
+
+async def test_lines_of_different_gates_take_turns_by_ticket(house: House) -> None:
+    await house.come(1, 2, 3, gates=[THREE])
+    for number, lock in ((4, LOCK), (5, OTHER_LOCK), (6, LOCK), (7, OTHER_LOCK)):
+        assert await house.come(number, gates=[lock, THREE]) == [waits]
+    await house.leave(1, 2, 3, gates=[THREE])
+    called = await house.fetch()
+    assert [entry.job_id for entry in called] == ["j4", "j5"]  # of each lock one, though there is room for a third
+    assert await house.admit([called[0]], LOCK, THREE) == [passed]
+    assert await house.admit([called[1]], OTHER_LOCK, THREE) == [passed]
+    await house.leave(5, gates=[OTHER_LOCK, THREE])
+    assert await house.come_again(OTHER_LOCK, THREE) == {"j7": passed}
 
 
 async def test_a_called_job_that_ended_meanwhile_leaves_its_place(house: House) -> None:
@@ -209,11 +236,25 @@ async def test_a_called_job_that_ended_meanwhile_leaves_its_place(house: House) 
     assert await house.waiting() == []
 
 
-async def test_a_second_ring_finds_the_place_held_elsewhere(house: House) -> None:
+async def test_a_job_that_is_behind_its_gates_already_passes_with_the_place_it_may_use(house: House) -> None:
     assert await house.come(1, owner="one") == [passed]
-    assert await house.come(1, owner="two") == [elsewhere]
+    assert await house.come(1, owner="one") == [passed]
+    assert await house.come(1, owner="two", place=Place.any) == [elsewhere]
     assert await house.held() == {"j1": "one"}
-    assert await house.come(1, owner="one") == [passed]
+
+
+@pytest.mark.parametrize("gate", [LOCK, THREE])
+@pytest.mark.parametrize(("owner", "place"), [("two", Place.own), ("one", Place.none)])
+async def test_a_job_waits_for_its_own_earlier_run_to_end(house: House, gate: Gate, owner: str, place: Place) -> None:
+    assert await house.come(1, gates=[gate], owner="one") == [passed]
+    assert await house.come(1, gates=[gate], owner=owner, place=place) == [waits]
+    await house.broker.gates.turn()
+    assert await house.come_again(gate) == {}, "it was called though its earlier run has not ended"
+    if gate is THREE:
+        assert await house.come(2, gates=[gate]) == [waits]
+        assert await house.come_again(gate) == {"j2": passed}, "it holds up those behind it"
+    await house.leave(1, gates=[gate], owner="one")
+    assert await house.come_again(gate, owner=owner) == {"j1": passed}
 
 
 async def test_another_worker_takes_the_places_of_a_dead_one(house: House) -> None:
