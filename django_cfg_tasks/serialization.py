@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import inspect
 import json
-import re
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from django_cfg_tasks.exceptions import ArgumentsError, DeclarationError, SerializationError
 
@@ -87,7 +86,7 @@ class Codec:
     def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return stored arguments by the names of their parameters, with the defaults of those that were not given.
 
-        All of it JSON data; a default that is none is written as Python shows it, without its address.
+        All of it JSON data, the same in every process; a default that is none is written by its name, or its type's.
         ArgumentsError where the arguments don't fit today's signature.
         """
         try:
@@ -96,7 +95,7 @@ class Codec:
             raise ArgumentsError(f"{self._function.__name__}{self.signature} was called otherwise: {error}.") from None
         given = set(bound.arguments)
         bound.apply_defaults()
-        return {name: value if name in given else _shown_default(value) for name, value in bound.arguments.items()}
+        return {name: value if name in given else _encode_default(value) for name, value in bound.arguments.items()}
 
     def decode_result(self, value: Any) -> Any:
         """Return a stored result as the function's return annotation wants it, else as it is."""
@@ -133,9 +132,9 @@ class Codec:
         return {name: adapter for name, adapter in adapters.items() if adapter is not None}
 
 
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _RESULT = "the result"
+_AS_JSON: Any = {"bytes_mode": "base64", "timedelta_mode": "iso8601"}
 
 
 def encode_result(value: Any) -> Any:
@@ -153,8 +152,14 @@ def _encode(value: Any, name: str, limit: int | None) -> Any:
         return value
     what = name if name == _RESULT else f"the argument {name!r}"
     try:
-        # Computed fields are told to those who read a result, and not to a model that is made again.
-        data = _jsonable(value, round_trip=name != _RESULT)
+        data = to_jsonable_python(
+            value,
+            **_AS_JSON,
+            inf_nan_mode="constants",
+            # Computed fields are told to those who read a result, and not to a model that is made again.
+            round_trip=name != _RESULT,
+        )
+        data = _in_order(value, data)
         text = dumps(data)
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         raise SerializationError(f"{_capital(what)} can't be stored as JSON: {_reason(value, error)}") from None
@@ -170,21 +175,21 @@ def _encode(value: Any, name: str, limit: int | None) -> Any:
     return data
 
 
-def _jsonable(value: Any, *, round_trip: bool = True, fallback: Callable[[Any], Any] | None = None) -> Any:
-    data = to_jsonable_python(
-        value,
-        bytes_mode="base64",
-        timedelta_mode="iso8601",
-        inf_nan_mode="constants",
-        round_trip=round_trip,
-        fallback=fallback,
-    )
-    # A set has another order in every process; equal ones are to give equal texts.
+def _encode_default(value: Any) -> Any:
+    return _in_order(value, json.loads(to_json(value, **_AS_DEFAULT)))
+
+
+def _in_order(value: Any, data: Any) -> Any:
+    """A set has another order in every process; equal ones are to give equal texts."""
     return sorted(data, key=dumps) if isinstance(value, set | frozenset) else data
 
 
-def _shown_default(value: Any) -> Any:
-    return _jsonable(value, fallback=lambda part: _ADDRESS.sub("", repr(part)))
+def _named(value: Any) -> str:
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"<{named.__module__}.{named.__qualname__}>"
+
+
+_AS_DEFAULT: Any = {**_AS_JSON, "inf_nan_mode": "strings", "round_trip": True, "fallback": _named}
 
 
 def _reason(value: Any, error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,10 @@ async def slow(number: int) -> int:
     await asyncio.sleep(1)
     return number
 
+@task(run_with_lock=True)
+async def alone(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
 @cron_task("* * * * * *")
 async def beat() -> None:
     pass
@@ -35,6 +40,9 @@ jobs = slow.enqueue_many([[number] for number in range(15)])
 print('accepted', flush=True)
 print('results', sorted(job.wait(timeout=40).result for job in jobs) == list(range(15)))
 """
+
+HOLDERS = "rearq:gate:lock:task:alone:owners"
+WAITING = 'rearq:gates:line:\n["lock:task:alone"]'
 
 FIRING = re.compile(r"beat (cron:\S+) in")
 
@@ -68,6 +76,27 @@ def test_redis_restarts_with_its_data(make_project: Callable[..., TaskProject], 
     caller.wait_for_log("^results True$", timeout=40)
     caller.wait_for_log(r"^attempts \{1\}$")
     assert worker.running
+
+
+def test_redis_is_emptied_while_jobs_wait_for_a_lock(
+    make_project: Callable[..., TaskProject], redis_server: Any
+) -> None:
+    project = make_project(TASKS, rearq={"lease": 2})
+    worker = project.worker("--with-timer")
+    worker.wait_for_log("consumes")
+    project.run("from shop.tasks import alone\nalone.enqueue(12)\nalone.enqueue_many([[0.1]] * 5)\n")
+    with redis_server.client() as client:
+        wait_until(lambda: client.hlen(HOLDERS) and client.exists(WAITING), "one runs, the others wait")
+        client.flushall()
+        wait_until(lambda: client.hlen(HOLDERS), "the one that runs takes its lock again")
+        wait_until(lambda: client.exists(WAITING), "the others are rung for", timeout=20)
+    times = project.json(
+        "from shop.tasks import alone\nfrom django_cfg_tasks.models import TaskLog\n"
+        "from tests.waiting import wait_until\nrows = TaskLog.objects.filter(task_name='alone', status='success')\n"
+        "wait_until(lambda: rows.count() == 6, 'all are done', timeout=40)\n"
+        "emit([[row.start_time.timestamp(), row.finish_time.timestamp()] for row in rows.order_by('start_time')])"
+    )
+    assert all(later[0] >= earlier[1] for earlier, later in itertools.pairwise(times)), times
 
 
 def test_sql_restarts_while_jobs_run(make_project: Callable[..., TaskProject], postgres_server: Any) -> None:

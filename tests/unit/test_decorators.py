@@ -242,13 +242,41 @@ class TestRefused:
             ("expire", "soon"), ("lock_timeout", 0), ("mask", "iban"), ("mask", 5),
             ("retry_backoff", 0), ("retry_backoff", -1.0), ("retry_backoff", "1"), ("retry_backoff_max", 0),
             ("retry_backoff_max", True), ("retry_jitter", 1), ("retry_on", "OSError"), ("do_not_retry", 5),
-            ("do_not_retry", None),
+            ("do_not_retry", None), ("lock_key", ""), ("lock_key", 7), ("max_concurrent", 0),
+            ("rate_limit", "10"), ("unique", ""), ("unique", 1), ("unique_for", "until_end"), ("unique_for", 0),
         ],
     )  # fmt: skip
     def test_unusable_options_are_named_with_their_value(self, option: str, value: Any) -> None:
         with pytest.raises(DeclarationError, match=f"^{option}={value!r}: "):
             task(**{option: value})(fetch)
         assert "fetch" not in tasks
+
+    @pytest.mark.parametrize("option", ["lock_key", "unique"])
+    @pytest.mark.parametrize(
+        ("template", "reason"),
+        [
+            ("{widht}", r"the function has no parameter 'widht'\. It has: width, height\."),
+            ("{width.real}", r"it can name arguments, not attributes of them: {width\.real}\."),
+            ("{width", "expected '}' before end of string"),
+        ],
+    )
+    def test_templates_that_can_not_be_filled(self, option: str, template: str, reason: str) -> None:
+        with pytest.raises(DeclarationError, match=f"^{option}=.*: {reason}"):
+            task(**{option: template})(resize)
+        assert "resize" not in tasks
+
+    @pytest.mark.parametrize("option", ["lock_key", "unique"])
+    def test_templates_can_not_name_the_context(self, option: str) -> None:
+        def pay(context: Any, payment: int) -> None: ...
+
+        with pytest.raises(DeclarationError, match=r"no parameter 'context'\. It has: payment\."):
+            task(bind=True, **{option: "{context}"})(pay)
+
+    def test_templates_can_name_what_collects_the_rest(self) -> None:
+        def call(*args: int, **kwargs: int) -> None: ...
+
+        declared = task(lock_key="{args[0]}/{kwargs[b]}")(call)
+        assert declared.lock_key([1, 2], {"b": 3}) == "1/3"
 
     @pytest.mark.parametrize("name", ["", "a" * 201, "a\n", 5, b"a", "\ud800"])
     def test_names(self, name: Any) -> None:
@@ -297,6 +325,16 @@ class TestUsing:
         assert record_of(changed, "u").queue == "urgent"
         assert record_of(changed, "u").options == {"user": 7}
 
+    def test_a_job_of_a_disabled_task_only_if_asked_for(self) -> None:
+        declared = task(fetch)
+        assert not record_of(declared, "u").even_if_disabled
+        assert record_of(declared.using(even_if_disabled=True), "u").even_if_disabled
+
+    def test_what_a_task_says_of_itself_is_no_option_of_a_call(self) -> None:
+        for option in ("lock_key", "run_with_lock", "max_concurrent", "rate_limit", "unique", "unique_for"):
+            with pytest.raises(InvalidOptionError, match=f"There is no option '{option}'"):
+                task(name=option)(fetch).using(**{option: None})  # type: ignore[misc]
+
     def test_copies_of_copies_add_up(self) -> None:
         changed = task(fetch).using(queue="urgent").using(job_retry=0)
         assert (changed.call.queue, changed.call.job_retry) == ("urgent", 0)
@@ -326,6 +364,48 @@ class TestUsing:
         declared = task(queue="mail")(fetch)
         for again in (copy.copy(declared), copy.deepcopy(declared)):
             assert record_of(again, "u").queue == "mail"
+
+
+class TestKeys:
+    """What a job locks, and what no second one like it may have."""
+
+    def test_a_lock_is_named_by_the_arguments_however_they_are_given(self) -> None:
+        declared = task(lock_key="{width}x{height}")(resize)
+        assert declared.lock_key([3], {}) == declared.lock_key([], {"height": 1, "width": 3}) == "3x1"
+
+    def test_a_lock_without_a_key_is_the_tasks_own(self) -> None:
+        assert task(run_with_lock=True)(resize).lock_key([3], {}) == "resize"
+
+    def test_arguments_that_do_not_fill_the_template_are_refused(self) -> None:
+        def export(options: dict[str, str]) -> None: ...
+
+        for option in ("lock_key", "unique"):
+            declared = task(name=option, **{option: "{options[region]}"})(export)
+            with pytest.raises(InvalidOptionError, match=f"^{option}=.* can't be filled .*KeyError: 'region'"):
+                record_of(declared, {})
+
+    def test_equal_arguments_have_equal_keys(self) -> None:
+        declared = task(unique=True)(resize)
+        key = record_of(declared, 3).unique_key
+        assert key is not None
+        assert key.startswith("d:")
+        assert record_of(declared, width=3, height=1).unique_key == key
+        assert record_of(declared, 3, 2).unique_key != key
+        assert record_of(task(name="other", unique=True)(resize), 3).unique_key != key
+        assert record_of(task(name="plain")(resize), 3).unique_key is None
+
+    def test_a_template_names_what_counts(self) -> None:
+        declared = task(unique="{width}")(resize)
+        assert record_of(declared, 3, 1).unique_key == record_of(declared, 3, 2).unique_key
+        assert record_of(declared, 4).unique_key != record_of(declared, 3).unique_key
+
+    def test_how_long_a_key_counts(self) -> None:
+        for lasting, letter in (("until_start", "s"), ("until_done", "d"), (60, "t"), (dt.timedelta(minutes=1), "t")):
+            record = record_of(task(name=f"for-{lasting}", unique=True, unique_for=lasting)(resize), 3)
+            assert record.unique_key is not None
+            assert record.unique_key.startswith(f"{letter}:")
+            expected = record.enqueue_time + dt.timedelta(minutes=1) if letter == "t" else None
+            assert record.unique_until == expected
 
 
 class TestRecords:
@@ -520,6 +600,26 @@ class TestCron:
     def test_unreadable_expressions(self, expression: Any) -> None:
         with pytest.raises(InvalidCronError):
             cron_task(cron=expression)
+
+    def test_options_of_its_own(self) -> None:
+        declared = cron_task(
+            "@hourly", timezone="Europe/Paris", misfire_grace=dt.timedelta(minutes=1), catch_up="all", overlap="skip",
+            max_concurrent=1,
+        )(sweep)  # fmt: skip
+        assert declared.cron is not None
+        assert str(declared.cron.timezone) == "Europe/Paris"
+        assert (declared.cron.misfire_grace, declared.cron.catch_up, declared.cron.overlap) == (60, "all", "skip")
+        assert declared.options.max_concurrent == 1
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [("timezone", "Mars/Olympus"), ("misfire_grace", -1), ("catch_up", "some"), ("overlap", "forbid")],
+    )
+    def test_unusable_options_of_its_own(self, option: str, value: Any) -> None:
+        with pytest.raises(DeclarationError, match=f"^{option}={value!r}: "):
+            cron_task("@hourly", **{option: value})
+        with pytest.raises(DeclarationError, match=f"A task has no option '{option}'"):
+            task(**{option: value})(sweep)
 
     def test_unknown_and_unusable_options(self) -> None:
         with pytest.raises(DeclarationError, match="A task has no option 'at'"):

@@ -445,6 +445,57 @@ class TestSignature:
                 Codec(function, skip_first=True)
 
 
+def resize() -> None: ...
+
+
+class TestArguments:
+    """Stored arguments by the names of their parameters."""
+
+    def test_by_name_with_the_defaults_of_those_not_given(self) -> None:
+        def order(sku: str, count: int = 1, *, gift: bool = False) -> None: ...
+
+        codec = Codec(order)
+        expected = {"sku": "a", "count": 1, "gift": False}
+        assert codec.arguments(["a"], {}) == codec.arguments([], {"sku": "a"}) == codec.arguments(["a", 1], {})
+        assert codec.arguments(["a"], {}) == expected
+        assert list(codec.arguments([], {"gift": True, "sku": "a"})) == ["sku", "count", "gift"]
+
+    def test_what_collects_the_rest(self) -> None:
+        def call(first: int, *args: int, **kwargs: int) -> None: ...
+
+        assert Codec(call).arguments([1, 2, 3], {"b": 4}) == {"first": 1, "args": (2, 3), "kwargs": {"b": 4}}
+
+    def test_a_default_is_written_as_a_given_value_is(self) -> None:
+        for default in (NOON, KEY, BYTES, Color.RED, dt.timedelta(hours=1), Strict(netAmount=3), {"a": (1,)}):
+
+            def report(value: Any = default) -> None: ...
+
+            codec = Codec(report)
+            given = json.loads(json.dumps(codec.encode([default], {})[0]))
+            assert codec.arguments([], {}) == codec.arguments(given, {}), default
+
+    def test_a_default_that_is_no_data_is_the_same_in_every_process(self) -> None:
+        nothing = object()
+
+        def report(how: Any = resize, missing: Any = nothing, kind: Any = Color, most: float = math.inf) -> None: ...
+
+        assert Codec(report).arguments([], {}) == {
+            "how": f"<{__name__}.resize>", "missing": "<builtins.object>", "kind": f"<{__name__}.Color>",
+            "most": "Infinity",
+        }  # fmt: skip
+
+    def test_the_context_is_none_of_them(self) -> None:
+        def pay(context: Any, payment: int) -> None: ...
+
+        assert Codec(pay, skip_first=True).arguments([7], {}) == {"payment": 7}
+
+    def test_arguments_that_do_not_fit_today(self) -> None:
+        def order(sku: str) -> None: ...
+
+        with pytest.raises(ArgumentsError, match=r"order\(sku: 'str'\) -> 'None' was called otherwise: too many"):
+            Codec(order).arguments(["a", "b"], {})
+
+
 class TestResults:
     @pytest.mark.parametrize(
         ("annotation", "value"),
