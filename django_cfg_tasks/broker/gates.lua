@@ -137,13 +137,15 @@ local function may_pass(gate, job, ticket)
     return not (first and first < ticket) and free > 0
 end
 
--- Let a job wait, in the line of `names`.
-local function wait(applicant, names, alone)
-    local line = (alone and applicant.job or '') .. '\n' .. cjson.encode(names)
-    redis.call('ZADD', LINE .. line, applicant.ticket, applicant.member)
-    for _, gate in ipairs(applicant.gates) do
+-- Let a job wait in front of `gates`.
+local function wait(applicant, gates, alone)
+    local names = {}
+    for _, gate in ipairs(gates) do
+        names[#names + 1] = gate.name
         for name, value in pairs(gate.terms) do redis.call('HSET', key(gate.name, 'terms'), name, value) end
     end
+    local line = (alone and applicant.job or '') .. '\n' .. cjson.encode(names)
+    redis.call('ZADD', LINE .. line, applicant.ticket, applicant.member)
     reorder(line, names)
 end
 
@@ -165,7 +167,7 @@ function actions.admit()
             if owner and (applicant.place == 'any' or (applicant.place == 'own' and owner == what.owner)) then
                 elsewhere = elsewhere or owner ~= what.owner
             else
-                missing[#missing + 1] = gate.name
+                missing[#missing + 1] = gate
                 alone = alone or owner ~= nil
                 refused = refused or owner ~= nil or not may_pass(gate, job, applicant.ticket)
             end

@@ -257,6 +257,18 @@ async def test_a_job_waits_for_its_own_earlier_run_to_end(house: House, gate: Ga
     assert await house.come_again(gate, owner=owner) == {"j1": passed}
 
 
+async def test_who_has_one_place_waits_for_the_other_only(house: House) -> None:
+    await house.come(1, owner="dead")
+    await house.come(2, gates=[OTHER_LOCK])
+    assert await house.come(1, gates=[LOCK, OTHER_LOCK], owner="two", place=Place.any) == [waits]
+    await house.leave(2, gates=[OTHER_LOCK])
+    called = await house.fetch()
+    assert await house.admit(called, LOCK, OTHER_LOCK, owner="two", place=Place.any) == [elsewhere]
+    await house.broker.gates.take({"j1": [LOCK, OTHER_LOCK]}, "two")
+    await house.leave(1, gates=[LOCK, OTHER_LOCK], owner="two")
+    assert await house.keys() == []
+
+
 async def test_another_worker_takes_the_places_of_a_dead_one(house: House) -> None:
     await house.come(1, 2, owner="dead")
     await house.broker.gates.take({"j1": [LOCK]}, "two")
