@@ -40,13 +40,23 @@ class Claim:
         return keys.LOCK_PREFIX + self.name
 
 
+@dataclass(slots=True)
+class _Waiter:
+    """One who is taking a lock, and perhaps waits for it."""
+
+    called: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: bool = False
+    """Whether nobody waits for the answer any more: a cancel may be lost on its way (redis-py 4, asyncio of 3.11)."""
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Locks:
     """All locks that a process holds or waits for. Lives on the home loop; its waiters share one subscription."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._renewals: dict[str, tuple[asyncio.Event, asyncio.Task[None]]] = {}
-        self._waiting: dict[str, list[asyncio.Event]] = {}
+        self._waiting: dict[str, dict[str, _Waiter]] = {}
         self._listener: asyncio.Task[None] | None = None
 
     async def take(self, claim: Claim, wait: float | None) -> None:
@@ -56,13 +66,15 @@ class Locks:
         """
         clock = asyncio.get_running_loop().time
         deadline = None if wait is None else clock() + wait
-        called, warned = asyncio.Event(), False
-        waiters = self._waiting.setdefault(claim.name, [])
-        waiters.append(called)
+        warned = False
+        waiters = self._waiting.setdefault(claim.name, {})
+        waiter = waiters[claim.token] = _Waiter()
         try:
             while True:
-                called.clear()
+                waiter.called.clear()
                 held, outage = await self._try(claim)
+                if waiter.gone:
+                    raise asyncio.CancelledError
                 if held:
                     break
                 pause = LOOK_AGAIN_SECONDS if deadline is None else min(LOOK_AGAIN_SECONDS, deadline - clock())
@@ -72,9 +84,10 @@ class Locks:
                     warned = True
                     logger.warning("Waiting for the lock %r goes on. %s", claim.name, outage)
                 self._listen()
-                await _set_within(called, pause)
+                await _set_within(waiter.called, pause)
         finally:
-            waiters.remove(called)
+            waiter.done.set()
+            del waiters[claim.token]
             if not waiters:
                 self._waiting.pop(claim.name, None)
         stopping = asyncio.Event()
@@ -83,6 +96,10 @@ class Locks:
 
     async def give_up(self, claim: Claim) -> None:
         """Free a lock, or what a try to take it may have left. What Redis has against it is logged, not raised."""
+        if (waiter := self._waiting.get(claim.name, {}).get(claim.token)) is not None:
+            waiter.gone = True
+            waiter.called.set()
+            await waiter.done.wait()
         stopping, renewal = self._renewals.pop(claim.token, (None, None))
         if stopping is not None and renewal is not None:
             # Not cancelled: a renewal that is under way must not reach Redis after the release.
@@ -141,8 +158,8 @@ class Locks:
             )
 
     def _call(self, name: str) -> None:
-        for called in self._waiting.get(name, ()):
-            called.set()
+        for waiter in self._waiting.get(name, {}).values():
+            waiter.called.set()
 
     def _call_all(self) -> None:
         for name in self._waiting:
