@@ -15,7 +15,7 @@ import yaml
 
 from django_cfg_tasks import RearqConfig
 from django_cfg_tasks.recorder import writer
-from django_cfg_tasks.worker import process, threads
+from django_cfg_tasks.worker import process, slots, threads
 from django_cfg_tasks.worker import worker as worker_module
 from tests.docs import pages, shell
 from tests.project import TaskProject
@@ -60,7 +60,7 @@ def test_commands_exist(name: str) -> None:
 def test_the_grace_period_exceeds_the_shutdown_ladder(name: str) -> None:
     ladder = (
         RearqConfig().shutdown_timeout
-        + max(worker_module.UNWIND_SECONDS, threads.GRACE_SECONDS)
+        + max(slots.UNWIND_SECONDS, threads.GRACE_SECONDS)
         + worker_module.DRAIN_SECONDS
         + process.FLUSH_SECONDS
         + writer.EXIT_TIMEOUT
