@@ -171,6 +171,11 @@ class Store:
             await run(self._sql.insert_results, [document, dumps(taken)])
         return set(taken)
 
+    async def keep_attempts(self, outcomes: Sequence[Outcome]) -> None:
+        """Write the attempts of jobs whose end somebody else has decided meanwhile; one that is written stays."""
+        document = dumps([outcome_row(outcome) for outcome in outcomes])
+        await self._execute(self._sql.insert_results, [document, dumps([outcome.record.id for outcome in outcomes])])
+
     async def cancel(self, job_ids: Iterable[str]) -> dict[str, JobRecord]:
         """Cancel those of ``job_ids`` that are not final; return them."""
         rows = await self._execute(self._sql.cancel, [dumps(list(job_ids))])

@@ -47,7 +47,7 @@ class Statements:
     update: str
     """Outcomes as a JSON document -> the row ids that took it: those that the same attempt still owns."""
     insert_results: str
-    """Outcomes as a JSON document, row ids that took it as a JSON array."""
+    """Outcomes as a JSON document, row ids that took it as a JSON array -> nothing; attempts are kept, each once."""
     record: str | None
     """`update` and `insert_results` as one statement, where the database can: the document -> row ids."""
     cancel: str
@@ -178,7 +178,7 @@ POSTGRESQL = Statements(
     update=_PG_UPDATE.format(source=_PG_OUTCOME),
     insert_results=(
         f"INSERT INTO {RESULTS} ({_RESULT_COLUMNS}) SELECT {_PG_RESULT_VALUES} FROM {_PG_OUTCOME} "
-        "WHERE x.keep_attempt AND x.id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)::bigint))"
+        f"WHERE x.keep_attempt AND x.id = {_PG_IDS} ON CONFLICT (msg_id) DO NOTHING"
     ),
     record=(
         f"WITH x AS (SELECT * FROM {_PG_OUTCOME}), taken AS ({_PG_UPDATE.format(source='x')}), "
@@ -281,7 +281,7 @@ SQLITE = Statements(
         + ", "
         + _json("attempt", "outcome", "error_class", "error_message", "traceback")
         + " FROM json_each(%s) WHERE json_extract(value, '$.keep_attempt') "
-        "AND json_extract(value, '$.id') IN (SELECT value FROM json_each(%s))"
+        f"AND json_extract(value, '$.id') {_SQLITE_IDS} ON CONFLICT (msg_id) DO NOTHING"
     ),
     record=None,
     cancel=(f"{_CANCEL} WHERE job_id IN (SELECT value FROM json_each(%s)) AND {OPEN} RETURNING {_COLUMNS}"),

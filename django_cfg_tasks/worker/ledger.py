@@ -141,7 +141,10 @@ class Ledger:
         done = [line for line in lines if line.outcome.record.id in taken]
         if len(done) < len(lines):
             ours = await self._look_into([line for line in lines if line.outcome.record.id not in taken])
-            # Who canceled a job in SQL tells of that.
+            # Who canceled a job in SQL tells of that; how its run ended is told here.
+            canceled = [line for line in ours if line.outcome.record.status is JobStatus.canceled]
+            if canceled:
+                await self._store.keep_attempts([line.outcome for line in canceled])
             self._tell(done + [line for line in ours if line.outcome.record.status is not JobStatus.canceled])
             done += ours
         else:
@@ -171,7 +174,10 @@ class Ledger:
         ours = []
         for line in refused:
             record, current = line.outcome.record, now.get(line.entry.job_id)
-            if current is not None and current.attempt == record.attempt and current.status is record.status:
+            if current is not None and current.attempt == record.attempt and current.status is JobStatus.canceled:
+                _call_canceled(line.outcome)
+                ours.append(line)
+            elif current is not None and current.attempt == record.attempt and current.status is record.status:
                 ours.append(line)
             elif current is None or current.status.is_final:
                 logger.info("Job %s ended otherwise meanwhile; this outcome is dropped.", line.entry.job_id)
@@ -211,6 +217,16 @@ class Ledger:
     def _note_idle(self) -> None:
         if self._unrecorded == 0 and self._unsettled == 0:
             self._idle.set()
+
+
+def _call_canceled(outcome: Outcome) -> None:
+    """Turn the outcome of a run whose job was canceled meanwhile into that, however it ended."""
+    record = outcome.record
+    record.status, record.result, record.due_time = JobStatus.canceled, None, None
+    record.error_class = record.error_message = record.traceback = None
+    if outcome.attempt is not None:
+        outcome.attempt.outcome = AttemptOutcome.canceled
+        outcome.attempt.error_class = outcome.attempt.error_message = outcome.attempt.traceback = None
 
 
 def _made_recordable(outcome: Outcome, error: Exception) -> bool:

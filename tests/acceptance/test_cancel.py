@@ -160,7 +160,7 @@ def test_however_a_canceled_job_ends_it_stays_canceled(
     assert worker.stop() == 0
     assert runs(project.folder) == {"start x": 1, "ends x": 1}
     [[status, _, retries]], results, log = project.json(ROWS)
-    assert [status, retries, results, log] == ["canceled", 0, [], [["canceled", None]]]
+    assert [status, retries, results, log] == ["canceled", 0, [["canceled", None]], [["canceled", None]]]
 
 
 def test_all_jobs_of_a_task(make: Callable[..., TaskProject], database: str) -> None:
