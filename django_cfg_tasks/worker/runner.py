@@ -9,7 +9,7 @@ import enum
 import logging
 import threading
 import traceback as traceback_module
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
@@ -99,7 +99,8 @@ class Runner:
             return False
         if job_id not in self._stopped:
             self._stopped[job_id] = why
-            self._told[job_id].set()
+            if (told := self._told.get(job_id)) is not None:
+                told.set()
             running.cancel()
         return True
 
@@ -119,7 +120,6 @@ class Runner:
             return Run(None)
         if (current := asyncio.current_task()) is not None:
             self._running[record.job_id] = current
-        self._told[record.job_id] = threading.Event()
         record.start_time = now
         try:
             value = await self._call(record)
@@ -190,8 +190,8 @@ class Runner:
             )
         args, kwargs = task.codec.decode(record.args, record.kwargs)
         if task.options.bind:
-            context = JobContext(record, task, told_to_stop=self._told[record.job_id], note=self._progress.note)
-            args.insert(0, context)
+            told = self._told[record.job_id] = threading.Event()
+            args.insert(0, JobContext(record, task, told_to_stop=told, note=self._progress.note))
         return await self._call_in_time(record, task, args, kwargs)
 
     async def _call_in_time(
@@ -209,34 +209,27 @@ class Runner:
             overdue = why is None and scope.expired()
             return HURRIED_SECONDS if why in (Stop.shutdown, Stop.superseded) else ASKED_SECONDS
 
+        told, when = self._told.get(record.job_id), scope.when()
+        timer = asyncio.get_running_loop().call_at(when, told.set) if told is not None and when is not None else None
         try:
-            with _set_at(scope.when(), self._told[record.job_id]):
-                async with scope:
-                    if task.is_async:
-                        async with django_connections():
-                            value = await task.function(*args, **kwargs)
-                    else:
-                        value = await self._threads.run(
-                            record.job_id, lambda: task.function(*args, **kwargs), ask if task.options.bind else None
-                        )
+            async with scope:
+                if task.is_async:
+                    async with django_connections():
+                        value = await task.function(*args, **kwargs)
+                else:
+                    value = await self._threads.run(
+                        record.job_id, lambda: task.function(*args, **kwargs), ask if told is not None else None
+                    )
         except BaseException as error:
             if overdue or (isinstance(error, TimeoutError) and scope.expired()):
                 raise _timeout(limit) from error
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
         if overdue:  # however it ended when it was asked to
             raise _timeout(limit)
         return value
-
-
-@contextlib.contextmanager
-def _set_at(when: float | None, event: threading.Event) -> Iterator[None]:
-    """Set ``event`` at a time of the loop's clock, should the body not have ended by then."""
-    timer = None if when is None else asyncio.get_running_loop().call_at(when, event.set)
-    try:
-        yield
-    finally:
-        if timer is not None:
-            timer.cancel()
 
 
 def _timeout(limit: float) -> JobTimeoutError:

@@ -91,7 +91,7 @@ class Slots:
         if deliveries:
             self._alone = alone
             self._deliveries |= {delivery.record.job_id: delivery for delivery in deliveries}
-            if not self._heard.keys().isdisjoint(self._deliveries):
+            if any(delivery.record.job_id in self._heard for delivery in deliveries):
                 self._missed.set()  # canceled in the moment of its claim, it seems: SQL knows
             awaited: list[Delivery] = []
             for delivery in deliveries:
