@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.core import checks
+from django.utils.module_loading import import_string
 
 from django_cfg_tasks import conf
 from django_cfg_tasks.config import TaskConfig
@@ -17,6 +18,7 @@ from django_cfg_tasks.exceptions import ConfigurationError
 TAG = "django_cfg_tasks"
 
 BAD_CONFIGURATION = "django_cfg_tasks.E001"
+BAD_API_CLASS = "django_cfg_tasks.E002"
 EMBEDDED_REDIS = "django_cfg_tasks.W001"
 
 
@@ -54,4 +56,29 @@ def _embedded_redis(config: TaskConfig) -> list[checks.CheckMessage]:
     ]
 
 
-_CONFIGURATION_CHECKS = (_embedded_redis,)
+def _api_classes(config: TaskConfig) -> list[checks.CheckMessage]:
+    fields = (("api_permission_classes", "has_permission"), ("api_authentication_classes", "authenticate"))
+    return [
+        checks.Error(
+            f"TaskConfig.{field} names {name!r}, and {fault}.",
+            hint="Until that is corrected the REST API lets nobody in.",
+            id=BAD_API_CLASS,
+        )
+        for field, method in fields
+        for name in getattr(config, field)
+        if (fault := _fault_of_class(name, method)) is not None
+    ]
+
+
+def _fault_of_class(name: str, method: str) -> str | None:
+    """Say why ``name`` is no class with ``method``; what DRF makes of ``A | B`` is callable, and no class."""
+    try:
+        found = import_string(name)
+    except Exception as error:  # whatever the module does when it is imported
+        return f"it can't be imported: {type(error).__name__}: {error}"
+    if isinstance(found, type):
+        return None if callable(getattr(found, method, None)) else f"it has no method {method}()"
+    return None if callable(found) else "it is no class"
+
+
+_CONFIGURATION_CHECKS = (_api_classes, _embedded_redis)

@@ -24,10 +24,12 @@ _CREDENTIALS = re.compile(r"(?s)(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<userin
 # What stands where a port belongs may be the password of a URL whose host was forgotten.
 _NO_PORT = re.compile(r"(://(?:\[[^\]]*\]|[^/?#:@\[]*):)(?!\d*(?:[/?#]|$)|\*\*\*@)[^/?#]*")
 _SECRET_QUERY = re.compile(r"(?i)([?&][^=&#]*(?:password|passwd|pwd|token|secret)[^=&#]*=)[^&#]*")
+_RATE = re.compile(r"[1-9][0-9]{0,8}/[smhd]")
 _SENTINEL_PORT = re.compile(r"[0-9]{1,5}")
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\s:]+$")]
+_DOTTED = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 
 
 def mask_url(url: str) -> str:
@@ -184,8 +186,28 @@ class TaskConfig(_Settings):
     """The engine's own settings."""
     auto_discover_tasks: bool = True
     """Whether the task modules of all installed apps are imported at start."""
-    task_modules: list[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]] = ["tasks"]
+    task_modules: list[Annotated[str, Field(pattern=_DOTTED)]] = ["tasks"]
     """The names of the modules looked for in each app."""
+    public_health: bool = False
+    """Whether ``health/`` answers without login, then without details: for load balancers."""
+    api_permission_classes: list[Annotated[str, Field(pattern=_DOTTED)]] = Field(
+        ["django_cfg_tasks.api.permissions.IsPermittedStaff"], min_length=1
+    )
+    """The dotted names of what decides who may use the REST API; all of them must agree."""
+    api_authentication_classes: list[Annotated[str, Field(pattern=_DOTTED)]] = Field(
+        ["rest_framework.authentication.SessionAuthentication", "rest_framework.authentication.BasicAuthentication"],
+        min_length=1,
+    )
+    """The dotted names of how users of the REST API say who they are."""
+    api_aggregate_rate: str | None = "120/m"
+    """How often one user may ask for each of statistics, timeline, overview and export; None: without limit."""
+
+    @field_validator("api_aggregate_rate")
+    @classmethod
+    def _api_aggregate_rate(cls, rate: str | None) -> str | None:
+        if rate is not None and not _RATE.fullmatch(rate):
+            raise ValueError('it takes a number and a time, as in "10/s", "100/m", "1000/h" or "5000/d"')
+        return rate
 
 
 def sentinel_address(text: str) -> tuple[str, int]:

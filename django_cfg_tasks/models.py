@@ -106,6 +106,13 @@ class TaskLog(models.Model):
         ordering = ["-enqueue_time", "-id"]
         verbose_name = _("task log")
         verbose_name_plural = _("task logs")
+        # Of whoever acts on jobs and tasks; to look at them is Django's own view permission.
+        permissions = [
+            ("retry_tasklog", "Can run jobs again"),
+            ("cancel_tasklog", "Can cancel jobs"),
+            ("run_tasklog", "Can enqueue jobs"),
+            ("manage_tasklog", "Can switch tasks and schedules off and on"),
+        ]
         indexes = [
             models.Index(fields=["task_name", "-enqueue_time"], name="cfg_task_log_task_enqueued"),
             models.Index(fields=["status", "-enqueue_time"], name="cfg_task_log_status_enqueued"),

@@ -66,6 +66,31 @@ def test_w001_an_embedded_redis_in_production(
     assert [id_ for id_, _ in found()] == ["django_cfg_tasks.W001"] * warned
 
 
+@pytest.mark.parametrize(
+    ("field", "name", "fault"),
+    [
+        ("api_permission_classes", "shop.api.Nobody", "can't be imported: ModuleNotFoundError"),
+        ("api_permission_classes", "tests.shop.Nobody", "can't be imported: ImportError"),
+        ("api_permission_classes", "AllowAny", "can't be imported"),
+        ("api_permission_classes", "rest_framework.authentication.BasicAuthentication", "has no method has_permission"),
+        ("api_permission_classes", "rest_framework.permissions.SAFE_METHODS", "is no class"),
+        ("api_authentication_classes", "rest_framework.permissions.AllowAny", "has no method authenticate"),
+    ],
+)
+def test_e002_a_class_of_the_api_that_is_none(settings: Any, field: str, name: str, fault: str) -> None:
+    settings.DJANGO_CFG_TASKS = {field: [name]}
+    [(id_, message)] = found()
+    assert id_ == "django_cfg_tasks.E002"
+    assert field in message
+    assert name in message
+    assert fault in message
+
+
+def test_other_classes_of_the_api_are_fine(settings: Any) -> None:
+    settings.DJANGO_CFG_TASKS = {"api_permission_classes": ["rest_framework.permissions.IsAdminUser"]}
+    assert found() == []
+
+
 class TestReady:
     def test_the_recorder_listens_once(self) -> None:
         apps.get_app_config("tasks").ready()

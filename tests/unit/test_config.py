@@ -56,6 +56,13 @@ class TestDefaults:
             "rearq": REARQ_DEFAULTS,
             "auto_discover_tasks": True,
             "task_modules": ["tasks"],
+            "public_health": False,
+            "api_permission_classes": ["django_cfg_tasks.api.permissions.IsPermittedStaff"],
+            "api_authentication_classes": [
+                "rest_framework.authentication.SessionAuthentication",
+                "rest_framework.authentication.BasicAuthentication",
+            ],
+            "api_aggregate_rate": "120/m",
         }
 
     def test_a_dict_of_the_same_shape_is_the_same(self) -> None:
@@ -134,6 +141,15 @@ class TestBounds:
     def test_task_modules_are_module_names(self, module: str) -> None:
         assert f"TaskConfig.task_modules.1 = {module!r}: " in refusal(TaskConfig, task_modules=["tasks", module])
 
+    @pytest.mark.parametrize("rate", ["", "0/m", "5", "5/", "5/w", "5 / m", "-1/s", "5/10s", "5/m\n", "٣/m"])
+    def test_a_rate_that_drf_could_not_read(self, rate: str) -> None:
+        assert f"TaskConfig.api_aggregate_rate = {rate!r}: " in refusal(TaskConfig, api_aggregate_rate=rate)
+
+    @pytest.mark.parametrize("field", ["api_permission_classes", "api_authentication_classes"])
+    @pytest.mark.parametrize("names", [[], ["shop.api.IsStaff()"], ["shop/api"], [""]])
+    def test_classes_of_the_api_have_dotted_names_and_are_never_none(self, field: str, names: list[str]) -> None:
+        assert f"TaskConfig.{field}" in refusal(TaskConfig, **{field: names})
+
 
 class TestErrors:
     def test_an_unknown_setting_is_named_with_the_known_ones(self) -> None:
@@ -143,7 +159,9 @@ class TestErrors:
 
     def test_an_unknown_setting_of_the_outer_object(self) -> None:
         assert refusal(TaskConfig, redis_url="redis://localhost") == (
-            "TaskConfig has no setting 'redis_url'. It has: auto_discover_tasks, backend, enabled, rearq, task_modules."
+            "TaskConfig has no setting 'redis_url'. It has: api_aggregate_rate, "
+            "api_authentication_classes, api_permission_classes, auto_discover_tasks, backend, enabled, public_health, "
+            "rearq, task_modules."
         )
 
     def test_nested_errors_name_the_inner_object(self) -> None:
