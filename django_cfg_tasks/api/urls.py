@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rest_framework.routers import SimpleRouter
 
-from django_cfg_tasks.api.views import TaskLogViewSet
+from django_cfg_tasks.api.logs import TaskLogViewSet
 
 router = SimpleRouter()
 router.register("logs", TaskLogViewSet, basename="log")

@@ -23,7 +23,7 @@ ROW_FIELDS = {
 
 @pytest.fixture
 def staff(client: Client, django_user_model: Any) -> Client:
-    client.force_login(django_user_model.objects.create_user("staff", password="pw", is_staff=True))
+    client.force_login(django_user_model.objects.create_superuser("staff", password="pw"))
     return client
 
 

@@ -1,17 +1,17 @@
-"""The API's views: reading the task log, for staff."""
+"""The task log over HTTP: the list, and a job with everything that is known of it."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from django.db.models import QuerySet
 from django.http import Http404
-from rest_framework.authentication import BasicAuthentication, SessionAuthentication
-from rest_framework.pagination import PageNumberPagination
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from django_cfg_tasks.api.permissions import IsStaff
+from django_cfg_tasks.api.base import TasksView
+from django_cfg_tasks.api.pagination import LogPagination
 from django_cfg_tasks.api.serializers import LogQuery, TaskLogListSerializer, TaskLogSerializer
 from django_cfg_tasks.models import TaskLog
 
@@ -24,38 +24,36 @@ _LOOKUPS = {
 }
 
 
-class LogPagination(PageNumberPagination):
-    """Numbered pages of 50, or of ``page_size`` up to 200."""
+def find_log(key: str, queryset: QuerySet[TaskLog]) -> TaskLog:
+    """Return the row with this id, else the row of the job with this id; Http404 if there is neither."""
+    if "\x00" in key:
+        raise Http404
+    found: TaskLog | None = None
+    if key.isascii() and key.isdecimal() and len(key) < 19:
+        found = queryset.filter(pk=int(key)).first()
+    found = found or queryset.filter(job_id=key).first()
+    if found is None:
+        raise Http404
+    return found
 
-    page_size = 50
-    page_size_query_param = "page_size"
-    max_page_size = 200
 
+class TaskLogViewSet(TasksView, ReadOnlyModelViewSet[TaskLog]):
+    """The task log, newest first; one job by its row's id or by its job id."""
 
-class TaskLogViewSet(ReadOnlyModelViewSet[TaskLog]):
-    """The task log, newest first; one job by its row's id or by its job id.
-
-    What decides who gets in is said here, so that a project's own defaults can't open it by accident.
-    """
-
-    authentication_classes = (SessionAuthentication, BasicAuthentication)
-    permission_classes = (IsStaff,)
     pagination_class = LogPagination
     filter_backends = ()
     queryset = TaskLog.objects.all()
     lookup_value_regex = "[^/]+"
+
+    def get_known_parameters(self) -> Collection[str]:
+        return LogQuery().fields if self.action == "list" else ()
 
     def get_serializer_class(self) -> type[BaseSerializer[TaskLog]]:
         return TaskLogListSerializer if self.action == "list" else TaskLogSerializer
 
     def filter_queryset(self, queryset: QuerySet[TaskLog, Any]) -> QuerySet[TaskLog, Any]:
         """Narrow the list down to what the query asks for; a parameter that can't be used answers 400."""
-        if self.action != "list":
-            return queryset
-        query = LogQuery(
-            data=self.request.query_params.dict(),
-            context={"format_parameter": self.settings.URL_FORMAT_OVERRIDE},
-        )
+        query = LogQuery(data=self.request.query_params.dict())
         query.is_valid(raise_exception=True)
         wanted = {
             lookup: query.validated_data[name] for name, lookup in _LOOKUPS.items() if name in query.validated_data
@@ -64,15 +62,6 @@ class TaskLogViewSet(ReadOnlyModelViewSet[TaskLog]):
         return queryset.filter(**wanted).only(*columns)
 
     def get_object(self) -> TaskLog:
-        """Find the job by row id, else by job id."""
-        key: str = self.kwargs["pk"]
-        if "\x00" in key:
-            raise Http404
-        found: TaskLog | None = None
-        if key.isascii() and key.isdecimal() and len(key) < 19:
-            found = self.get_queryset().filter(pk=int(key)).first()
-        found = found or self.get_queryset().filter(job_id=key).first()
-        if found is None:
-            raise Http404
+        found = find_log(self.kwargs["pk"], self.get_queryset())
         self.check_object_permissions(self.request, found)
         return found
