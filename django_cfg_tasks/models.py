@@ -24,6 +24,11 @@ STATUS_LABELS = {
     JobStatus.canceled: _("Canceled"),
 }
 
+HAS_ERROR = models.Q(error_class__gt="")
+"""Of rows whose job has failed, or may be tried again after an error. Indexes have just this condition."""
+MESSAGE_WORDS = "to_tsvector('simple', left(error_message, 10000))"
+"""What PostgreSQL's index of the words of error messages holds. (Longer ones could be too much for one entry.)"""
+
 
 class TaskLogQuerySet(models.QuerySet["TaskLog"]):
     """TaskLog rows, narrowed down by how their jobs stand."""
@@ -120,6 +125,19 @@ class TaskLog(models.Model):
             models.Index(fields=["success", "-enqueue_time"], name="cfg_task_log_success_enqueued"),
             models.Index(fields=["-created_at"], name="cfg_task_log_created"),
             models.Index(fields=["-enqueue_time", "-id"], name="cfg_task_log_enqueued_id"),
+            # What the API filters and orders by.
+            models.Index(fields=["worker_id", "-enqueue_time"], name="cfg_task_log_worker_enqueued"),
+            models.Index(fields=["finish_time", "id"], name="cfg_task_log_finished_id"),
+            models.Index(fields=["duration_ms", "id"], name="cfg_task_log_duration_id"),
+            models.Index(
+                fields=["job_retries", "-enqueue_time"],
+                name="cfg_task_log_retries_enqueued",
+                condition=models.Q(job_retries__gt=0),
+            ),
+            models.Index(
+                fields=["error_class", "-enqueue_time"], name="cfg_task_log_error_enqueued", condition=HAS_ERROR
+            ),
+            models.Index(fields=["-enqueue_time", "-id"], name="cfg_task_log_errors", condition=HAS_ERROR),
         ]
 
     def __str__(self) -> str:

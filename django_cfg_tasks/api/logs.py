@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from django.db.models import QuerySet
 from django.http import Http404
@@ -11,17 +10,12 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from django_cfg_tasks.api.base import TasksView
+from django_cfg_tasks.api.filters import FILTERS, LogFilterBackend
 from django_cfg_tasks.api.pagination import LogPagination
-from django_cfg_tasks.api.serializers import LogQuery, TaskLogListSerializer, TaskLogSerializer
+from django_cfg_tasks.api.serializers import TaskLogListSerializer, TaskLogSerializer
 from django_cfg_tasks.models import TaskLog
 
-_LOOKUPS = {
-    "task_name": "task_name",
-    "queue_name": "queue_name",
-    "status": "status",
-    "start_time": "enqueue_time__gte",
-    "end_time": "enqueue_time__lte",
-}
+LIST_COLUMNS = [field.name for field in TaskLog._meta.fields if field.name in TaskLogListSerializer.Meta.fields]
 
 
 def find_log(key: str, queryset: QuerySet[TaskLog]) -> TaskLog:
@@ -41,25 +35,19 @@ class TaskLogViewSet(TasksView, ReadOnlyModelViewSet[TaskLog]):
     """The task log, newest first; one job by its row's id or by its job id."""
 
     pagination_class = LogPagination
-    filter_backends = ()
+    filter_backends = (LogFilterBackend,)
     queryset = TaskLog.objects.all()
     lookup_value_regex = "[^/]+"
 
     def get_known_parameters(self) -> Collection[str]:
-        return LogQuery().fields if self.action == "list" else ()
+        return (*FILTERS, "ordering", *LogPagination.parameters) if self.action == "list" else ()
 
     def get_serializer_class(self) -> type[BaseSerializer[TaskLog]]:
         return TaskLogListSerializer if self.action == "list" else TaskLogSerializer
 
-    def filter_queryset(self, queryset: QuerySet[TaskLog, Any]) -> QuerySet[TaskLog, Any]:
-        """Narrow the list down to what the query asks for; a parameter that can't be used answers 400."""
-        query = LogQuery(data=self.request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        wanted = {
-            lookup: query.validated_data[name] for name, lookup in _LOOKUPS.items() if name in query.validated_data
-        }
-        columns = [field.name for field in TaskLog._meta.fields if field.name in TaskLogListSerializer.Meta.fields]
-        return queryset.filter(**wanted).only(*columns)
+    def get_queryset(self) -> QuerySet[TaskLog]:
+        """Leave the large columns to the page of one job."""
+        return TaskLog.objects.only(*LIST_COLUMNS) if self.action == "list" else TaskLog.objects.select_related("user")
 
     def get_object(self) -> TaskLog:
         found = find_log(self.kwargs["pk"], self.get_queryset())

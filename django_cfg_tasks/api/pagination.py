@@ -1,13 +1,209 @@
-"""How a long list is given out in pages."""
+"""How a long list is given out in pages: by number, or from cursor to cursor.
+
+No page costs more for the rows that are before or after it: what is counted ends at `EXACT`, and pages by number end
+at `MAX_OFFSET`, from where cursors go on.
+"""
 
 from __future__ import annotations
 
-from rest_framework.pagination import PageNumberPagination
+import base64
+import binascii
+import datetime as dt
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connections
+from django.db.models import IntegerField, Q, QuerySet
+from django.db.models.expressions import RawSQL
+from django.utils import timezone
+from rest_framework import exceptions
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import remove_query_param, replace_query_param
+from rest_framework.views import APIView
+
+from django_cfg_tasks.api.filters import NAME_LOOKUPS, NEWEST_FIRST
+from django_cfg_tasks.models import TaskLog
+
+EXACT = 10_000
+"""Rows up to which they are counted; how many more there are is estimated."""
+MAX_OFFSET = 100_000
+"""Rows that a page by number may skip."""
+PAGE_SIZE, MAX_PAGE_SIZE = 50, 200
+
+Logs = QuerySet[TaskLog]
 
 
-class LogPagination(PageNumberPagination):
-    """Numbered pages of 50, or of ``page_size`` up to 200."""
+class LogPagination(BasePagination):
+    """Pages by number, with a count, or by ``cursor`` (empty for the first), newest first.
 
-    page_size = 50
-    page_size_query_param = "page_size"
-    max_page_size = 200
+    ``page_size`` is up to 200. Past the last page that has a number, ``next`` is a cursor.
+    """
+
+    parameters = ("page", "page_size", "cursor")
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
+        """Return one page of an ordered queryset; ValidationError for a bad parameter, NotFound for an empty page."""
+        self._url = request.build_absolute_uri()
+        self._by_time = tuple(queryset.query.order_by) == NEWEST_FIRST
+        size = _number(request, "page_size", PAGE_SIZE, MAX_PAGE_SIZE)
+        cursor = request.query_params.get("cursor")
+        if cursor is None:
+            return self._numbered(queryset, request, size)
+        if "page" in request.query_params:
+            raise exceptions.ValidationError({"page": ["Not together with a cursor."]})
+        if not self._by_time:
+            raise exceptions.ValidationError({"ordering": ["Cursors go from the newest to the oldest: leave it out."]})
+        return self._walked(queryset, cursor, size)
+
+    def get_paginated_response(self, data: Any) -> Response:
+        """Return the rows with where to go on; the count with pages by number only."""
+        return Response({**self._head, "results": data})
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Describe a page, for OpenAPI."""
+        link = {"type": "string", "nullable": True, "format": "uri"}
+        return {
+            "type": "object",
+            "required": ["next", "previous", "results"],
+            "properties": {
+                "count": {"type": "integer", "description": f"Exact up to {EXACT}. Not with cursors."},
+                "count_is_estimate": {"type": "boolean", "description": "Not with cursors."},
+                "next": link,
+                "previous": link,
+                "results": schema,
+            },
+        }
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        """Describe the parameters, for OpenAPI."""
+        number = {"type": "integer", "minimum": 1}
+        cursor = "Walks from the newest row to the oldest: empty at first, then as next and previous have it."
+        return [
+            {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+            for name, text, schema in (
+                ("page", f"The page's number; up to row {MAX_OFFSET}.", number),
+                ("page_size", "Rows of a page.", number | {"maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE}),
+                ("cursor", cursor, {"type": "string"}),
+            )
+        ]
+
+    def _numbered(self, queryset: Logs, request: Request, size: int) -> list[TaskLog]:
+        number = _number(request, "page", 1)
+        skipped = (number - 1) * size
+        if skipped > MAX_OFFSET:
+            raise exceptions.ValidationError({"page": [f"Numbers end after {MAX_OFFSET} rows. Walk on with ?cursor=."]})
+        counted = _with_count(queryset)
+        rows = [] if counted is None else list(counted[skipped : skipped + size + 1])
+        if not rows and number > 1:
+            raise exceptions.NotFound("That page is empty.")
+        count = int(getattr(rows[0], "counted", 0)) if rows else 0
+        estimated = count > EXACT
+        if estimated:
+            count = max(EXACT, skipped + len(rows), _estimate(queryset, request))
+        page = rows[:size]
+        following = None
+        if len(rows) > size:
+            following = replace_query_param(self._url, "page", number + 1)
+            if skipped + size > MAX_OFFSET:
+                cursor = _cursor("after", page[-1])
+                following = replace_query_param(remove_query_param(self._url, "page"), "cursor", cursor)
+                following = following if self._by_time else None
+        self._head = {
+            "count": count,
+            "count_is_estimate": estimated,
+            "next": following,
+            "previous": _previous(self._url, number),
+        }
+        return page
+
+    def _walked(self, queryset: Logs, cursor: str, size: int) -> list[TaskLog]:
+        direction, place = _place(cursor)
+        if place is not None:
+            queryset = _beyond(queryset, direction, *place)
+        rows = list(queryset[: size + 1])
+        page, more = rows[:size], len(rows) > size
+        if direction == "before":
+            page.reverse()
+        has_next, has_previous = (more, place is not None) if direction == "after" else (True, more)
+        self._head = {
+            "next": self._link("after", page[-1:]) if has_next else None,
+            "previous": self._link("before", page[:1]) if has_previous else None,
+        }
+        return page
+
+    def _link(self, direction: str, rows: Sequence[TaskLog]) -> str | None:
+        return replace_query_param(self._url, "cursor", _cursor(direction, rows[0])) if rows else None
+
+
+def _with_count(queryset: Logs) -> Logs | None:
+    """Return ``queryset`` with the capped count of all its rows at each, so that both cost one query; None if empty."""
+    try:
+        sql, params = queryset.order_by().values("pk")[: EXACT + 1].query.get_compiler(queryset.db).as_sql()
+    except EmptyResultSet:
+        return None
+    counting = f"(SELECT COUNT(*) FROM ({sql}) AS counted)"  # noqa: S608 - Django's own SQL
+    count = RawSQL(counting, params, output_field=IntegerField())  # noqa: S611
+    return queryset.annotate(counted=count)
+
+
+def _estimate(queryset: Logs, request: Request) -> int:
+    """Return how many rows there may be, as PostgreSQL's planner thinks; others have no cheap guess.
+
+    Where names had to be looked up, a request has had its share of queries.
+    """
+    if connections[queryset.db].vendor != "postgresql" or any(name in request.query_params for name in NAME_LOOKUPS):
+        return 0
+    plan = json.loads(queryset.order_by().values("pk").explain(format="json"))
+    return int(plan[0]["Plan"]["Plan Rows"])
+
+
+def _beyond(queryset: Logs, direction: str, moment: dt.datetime, row_id: int) -> Logs:
+    """Return what follows the place. The range of times is what the index is entered by."""
+    if direction == "after":
+        return queryset.filter(enqueue_time__lte=moment).exclude(enqueue_time=moment, id__gte=row_id)
+    newer = queryset.filter(enqueue_time__gte=moment).exclude(Q(enqueue_time=moment, id__lte=row_id))
+    return newer.order_by("enqueue_time", "id")
+
+
+def _cursor(direction: str, row: TaskLog) -> str:
+    text = json.dumps([direction, row.enqueue_time.isoformat(), row.pk], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _place(cursor: str) -> tuple[str, tuple[dt.datetime, int] | None]:
+    if not cursor:
+        return "after", None
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        direction, moment_text, row_id = json.loads(base64.urlsafe_b64decode(padded))
+        moment = dt.datetime.fromisoformat(moment_text)
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        raise _bad_cursor() from None
+    if direction not in ("after", "before") or type(row_id) is not int or not 0 <= row_id < 2**63:
+        raise _bad_cursor()
+    if timezone.is_aware(moment) != timezone.is_aware(timezone.now()) or not 1900 <= moment.year < 9000:
+        raise _bad_cursor()
+    return direction, (moment, row_id)
+
+
+def _bad_cursor() -> exceptions.ValidationError:
+    return exceptions.ValidationError({"cursor": ["None that a page gave out. Leave it empty for the first page."]})
+
+
+def _number(request: Request, name: str, default: int, most: int | None = None) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) < 1:
+        raise exceptions.ValidationError({name: ["A whole number from 1."]})
+    return int(text) if most is None else min(int(text), most)
+
+
+def _previous(url: str, number: int) -> str | None:
+    if number == 1:
+        return None
+    return remove_query_param(url, "page") if number == 2 else replace_query_param(url, "page", number - 1)

@@ -1,12 +1,9 @@
-"""How TaskLog rows look as JSON, and what a list of them may be asked for."""
+"""How TaskLog rows look as JSON."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from rest_framework import serializers
 
-from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.models import TaskLog
 
 
@@ -61,15 +58,3 @@ class TaskLogSerializer(TaskLogListSerializer):
             "is_failed",
         )
         read_only_fields = fields
-
-
-class LogQuery(serializers.Serializer[Any]):
-    """The parameters of the list. Those that can't be read are errors, named one by one."""
-
-    task_name = serializers.CharField(required=False)
-    queue_name = serializers.CharField(required=False)
-    status = serializers.ChoiceField([status.value for status in JobStatus], required=False)
-    start_time = serializers.DateTimeField(required=False, help_text="Enqueued then or later.")
-    end_time = serializers.DateTimeField(required=False, help_text="Enqueued then or earlier.")
-    page = serializers.IntegerField(required=False, min_value=1)
-    page_size = serializers.IntegerField(required=False, min_value=1)

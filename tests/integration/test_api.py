@@ -1,9 +1,8 @@
-"""The API as an HTTP client sees it: who gets in, what it answers, what it refuses."""
+"""The API as an HTTP client sees it: who gets in, and what is told of one job."""
 
 from __future__ import annotations
 
 import base64
-import datetime as dt
 from typing import Any
 
 import pytest
@@ -11,25 +10,10 @@ from django.test import Client
 
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import upsert
-from tests.records import NOON, failure, queued, running, succeeded
+from tests.api import LOGS, ROW_FIELDS
+from tests.records import failure, queued, succeeded
 
 pytestmark = pytest.mark.django_db
-LOGS = "/cfg/tasks/logs/"
-ROW_FIELDS = {
-    "id", "job_id", "task_name", "queue_name", "status", "status_display", "success", "job_retries", "duration_ms",
-    "enqueue_time", "start_time", "finish_time", "worker_id", "user",
-}  # fmt: skip
-
-
-@pytest.fixture
-def staff(client: Client, django_user_model: Any) -> Client:
-    client.force_login(django_user_model.objects.create_superuser("staff", password="pw"))
-    return client
-
-
-def ids(answer: Any) -> list[str]:
-    assert answer.status_code == 200, answer.content
-    return [row["job_id"] for row in answer.json()["results"]]
 
 
 class TestWhoGetsIn:
@@ -71,73 +55,6 @@ class TestWhoGetsIn:
 
 def basic(user: str, password: str) -> dict[str, str]:
     return {"authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
-
-
-class TestList:
-    def test_rows(self, staff: Client, django_user_model: Any) -> None:
-        user = django_user_model.objects.get(username="staff")
-        upsert([succeeded(options={"user": user.pk})])
-        answer = staff.get(LOGS).json()
-        assert answer["count"] == 1
-        [row] = answer["results"]
-        assert set(row) == ROW_FIELDS
-        assert row["status_display"] == "Success"
-        assert row["user"] == user.pk
-        assert row["duration_ms"] == 1_500
-        assert row["enqueue_time"] == "2025-10-30T12:00:00Z"
-
-    def test_newest_first_in_pages(self, staff: Client) -> None:
-        upsert([queued(f"job-{n:03}", enqueue_time=NOON + dt.timedelta(seconds=n)) for n in range(205)])
-        first = staff.get(LOGS)
-        assert ids(first) == [f"job-{n:03}" for n in range(204, 154, -1)]
-        assert ids(staff.get(first.json()["next"])) == [f"job-{n:03}" for n in range(154, 104, -1)]
-        assert len(ids(staff.get(LOGS, {"page_size": 10}))) == 10
-        assert len(ids(staff.get(LOGS, {"page_size": 5_000}))) == 200
-        assert staff.get(LOGS, {"page": 99}).status_code == 404
-
-    def test_as_many_queries_for_many_rows_as_for_few(self, staff: Client, django_assert_num_queries: Any) -> None:
-        upsert([succeeded(f"job-{n}") for n in range(50)])
-        with django_assert_num_queries(4):  # session, user, count, rows
-            staff.get(LOGS)
-
-    @pytest.mark.parametrize(
-        ("query", "expected"),
-        [
-            ({"task_name": "send_email"}, ["new", "old"]),
-            ({"queue_name": "sync"}, ["other"]),
-            ({"status": "success"}, ["old"]),
-            ({"status": "in_progress", "task_name": "send_email"}, ["new"]),
-            ({"start_time": "2025-10-30T13:00:00Z"}, ["new", "other"]),
-            ({"start_time": "2025-10-30T14:00:01+01:00"}, ["new"]),
-            ({"end_time": "2025-10-30T13:00:00Z"}, ["other", "old"]),
-            ({"start_time": "2025-10-30", "end_time": "2025-10-30T12:30"}, ["old"]),
-            ({"task_name": "nothing"}, []),
-            ({"task_name": "' OR 1=1 --"}, []),
-            ({"format": "json"}, ["new", "other", "old"]),
-        ],
-    )
-    def test_filters(self, staff: Client, query: dict[str, str], expected: list[str]) -> None:
-        upsert(
-            [
-                succeeded("old"),
-                queued("other", task="sync_all", queue="sync", enqueue_time=NOON + dt.timedelta(hours=1)),
-                running("new", enqueue_time=NOON + dt.timedelta(hours=2)),
-            ]
-        )
-        assert ids(staff.get(LOGS, query)) == expected
-
-    @pytest.mark.parametrize(
-        ("name", "value"),
-        [
-            ("status", "done"), ("start_time", "yesterday"), ("end_time", "2025-13-01"), ("end_time", ""),
-            ("page", "0"), ("page", "two"), ("page_size", "-1"), ("page_size", "many"), ("task_name", "a\x00b"),
-            ("task_nme", "send_email"), ("ordering", "x"), ("__class__", "x"),
-        ],
-    )  # fmt: skip
-    def test_what_can_not_be_used_is_named(self, staff: Client, name: str, value: str) -> None:
-        answer = staff.get(LOGS, {name: value})
-        assert answer.status_code == 400
-        assert list(answer.json()) == [name]
 
 
 class TestDetail:

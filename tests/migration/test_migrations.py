@@ -8,7 +8,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.models import MESSAGE_WORDS, TaskLog
 
 INDEXES = {
     "cfg_task_log_task_enqueued": ["task_name", "enqueue_time"],
@@ -17,6 +17,12 @@ INDEXES = {
     "cfg_task_log_success_enqueued": ["success", "enqueue_time"],
     "cfg_task_log_created": ["created_at"],
     "cfg_task_log_enqueued_id": ["enqueue_time", "id"],
+    "cfg_task_log_worker_enqueued": ["worker_id", "enqueue_time"],
+    "cfg_task_log_finished_id": ["finish_time", "id"],
+    "cfg_task_log_duration_id": ["duration_ms", "id"],
+    "cfg_task_log_retries_enqueued": ["job_retries", "enqueue_time"],
+    "cfg_task_log_error_enqueued": ["error_class", "enqueue_time"],
+    "cfg_task_log_errors": ["enqueue_time", "id"],
 }
 
 
@@ -43,6 +49,17 @@ def test_the_database_has_the_named_indexes() -> None:
     assert found["cfg_task_log_enqueued_id"]["orders"] == ["DESC", "DESC"]
     assert found["cfg_task_log_task_enqueued"]["orders"] == ["ASC", "DESC"]
     assert any(c["unique"] and c["columns"] == ["job_id"] for c in constraints.values())
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL has an index of words")
+def test_the_index_of_words_is_the_one_that_search_asks_for() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        words = f"{MESSAGE_WORDS} @@ to_tsquery('simple', 'paper')"
+        cursor.execute(f"EXPLAIN SELECT id FROM django_cfg_task_log WHERE error_class > '' AND {words}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "cfg_task_log_error_words" in plan
 
 
 @pytest.mark.django_db

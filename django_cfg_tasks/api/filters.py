@@ -1,0 +1,209 @@
+"""Which rows of the task log a query asks for, and in what order.
+
+Every filter is made so that an index serves it on millions of rows: see the notes at those where that takes a detour.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection
+from typing import Any
+
+import django_filters
+from django.db import connections
+from django.db.models import BooleanField, Q, QuerySet
+from django.db.models.expressions import RawSQL
+from rest_framework import exceptions
+from rest_framework.filters import BaseFilterBackend
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from django_cfg_tasks.api import fields
+from django_cfg_tasks.api.names import names
+from django_cfg_tasks.jobs import FINAL, JobStatus
+from django_cfg_tasks.models import HAS_ERROR, MESSAGE_WORDS, TaskLog
+
+Logs = QuerySet[TaskLog]
+
+STATUSES = tuple(status.value for status in JobStatus)
+ORDERINGS = ("enqueue_time", "finish_time", "created_at", "duration_ms", "id")
+"""Columns that an index keeps in order."""
+NEWEST_FIRST = ("-enqueue_time", "-id")
+CLOCKS_DIFFER = dt.timedelta(hours=1)
+"""How much later than its end a job may seem to have been enqueued, by the clocks of two machines."""
+MOST_NAMES = 1_000
+
+
+class _Filter(django_filters.Filter):  # type: ignore[misc]  # django-filter has no types
+    """A filter by ``field``; without ``lookup`` the FilterSet's method of that name does it."""
+
+    def __init__(self, field: fields.Parameter, lookup: str = "", *, method: str = "") -> None:
+        column, _, expression = lookup.partition("__")
+        super().__init__(column or None, expression or "exact", method=method or None)
+        self._made = field
+
+    @property
+    def field(self) -> fields.Parameter:
+        """The form's field."""
+        self._made.required = False
+        return self._made
+
+
+class LogFilters(django_filters.FilterSet):  # type: ignore[misc]
+    """The filters of ``logs/``, of its export and of its statistics."""
+
+    task_name = _Filter(fields.AnyOfParameter(help_text="Exact; several between commas."), "task_name__in")
+    task_name__icontains = _Filter(fields.TextParameter(help_text="A part of the name."), method="by_part_of_name")
+    queue_name = _Filter(fields.TextParameter(help_text="Exact."), "queue_name")
+    status = _Filter(
+        fields.AnyOfParameter(STATUSES, help_text=f"Several between commas: {', '.join(STATUSES)}."), "status__in"
+    )
+    job_id = _Filter(fields.TextParameter(help_text="Exact."), "job_id")
+    worker_id = _Filter(fields.TextParameter(help_text="Exact."), "worker_id")
+    user = _Filter(fields.UserParameter(help_text="The key of the user for whom the job was enqueued."), "user_id")
+    is_completed = _Filter(fields.FlagParameter(help_text="Whether it will never run again."), method="by_completion")
+    is_successful = _Filter(fields.FlagParameter(help_text="Whether it ended well."), method="by_success")
+    is_failed = _Filter(fields.FlagParameter(help_text="Whether its last attempt failed."), method="by_failure")
+    has_error = _Filter(
+        fields.FlagParameter(help_text="Whether its last attempt ended with an error."), method="by_error"
+    )
+    error_class = _Filter(fields.TextParameter(help_text="The error's class, exact."), method="by_error_class")
+    start_time = _Filter(fields.MomentParameter(help_text="Enqueued then or later."), "enqueue_time__gte")
+    end_time = _Filter(fields.MomentParameter(help_text="Enqueued then or earlier."), "enqueue_time__lte")
+    created_after = _Filter(fields.MomentParameter(help_text="The row was made then or later."), "created_at__gte")
+    created_before = _Filter(
+        fields.MomentParameter(help_text="The row was made then or earlier."), method="by_latest_creation"
+    )
+    finished_after = _Filter(fields.MomentParameter(help_text="Ended then or later."), "finish_time__gte")
+    finished_before = _Filter(fields.MomentParameter(help_text="Ended then or earlier."), method="by_latest_end")
+    duration_min = _Filter(fields.NumberParameter(help_text="Milliseconds, at least."), "duration_ms__gte")
+    duration_max = _Filter(fields.NumberParameter(help_text="Milliseconds, at most."), "duration_ms__lte")
+    job_retries_min = _Filter(fields.NumberParameter(help_text="Retries used, at least."), "job_retries__gte")
+    job_retries_max = _Filter(fields.NumberParameter(help_text="Retries used, at most."), "job_retries__lte")
+    search = _Filter(
+        fields.TextParameter(
+            help_text="The beginning of a job id, a part of a task's or worker's name or of an error's class, "
+            "or words of an error message."
+        ),
+        method="by_search",
+    )
+
+    class Meta:
+        model = TaskLog
+        fields: tuple[str, ...] = ()
+
+    def by_part_of_name(self, queryset: Logs, _: str, part: str) -> Logs:
+        """Look the names up first: there are few, and equality finds their rows by index."""
+        alike = _names_with(queryset, ("task_name",), part, "task_name__icontains")["task_name"]
+        return queryset.filter(task_name__in=alike)
+
+    def by_completion(self, queryset: Logs, _: str, wanted: bool) -> Logs:
+        return queryset.filter(status__in=[status for status in STATUSES if (JobStatus(status) in FINAL) == wanted])
+
+    def by_success(self, queryset: Logs, _: str, wanted: bool) -> Logs:
+        return self._by_status(queryset, JobStatus.success, wanted)
+
+    def by_failure(self, queryset: Logs, _: str, wanted: bool) -> Logs:
+        return self._by_status(queryset, JobStatus.failed, wanted)
+
+    def by_error(self, queryset: Logs, _: str, wanted: bool) -> Logs:
+        return queryset.filter(HAS_ERROR) if wanted else queryset.filter(error_class="")
+
+    def by_error_class(self, queryset: Logs, _: str, name: str) -> Logs:
+        return queryset.filter(HAS_ERROR, error_class=name)
+
+    def by_latest_creation(self, queryset: Logs, _: str, moment: dt.datetime) -> Logs:
+        """Say what follows as well: a planner that thinks the two times independent walks all newer rows in vain."""
+        return queryset.filter(created_at__lte=moment, enqueue_time__lte=moment + CLOCKS_DIFFER)
+
+    def by_latest_end(self, queryset: Logs, _: str, moment: dt.datetime) -> Logs:
+        """Say what follows as well, as `by_latest_creation` does."""
+        return queryset.filter(finish_time__lte=moment, enqueue_time__lte=moment + CLOCKS_DIFFER)
+
+    def by_search(self, queryset: Logs, _: str, text: str) -> Logs:
+        """Look the names up first, and words of error messages in their index, which only PostgreSQL has."""
+        found = Q(job_id__startswith=text)
+        found_names = _names_with(queryset, ("task_name", "worker_id", "error_class"), text, "search")
+        for column, alike in found_names.items():
+            found |= Q(**{f"{column}__in": alike}) & (HAS_ERROR if column == "error_class" else Q())
+        if connections[queryset.db].vendor == "postgresql":
+            return queryset.filter(found | (HAS_ERROR & _has_words(text)))
+        return queryset.filter(found | (HAS_ERROR & Q(error_message__icontains=text)))
+
+    def _by_status(self, queryset: Logs, status: JobStatus, wanted: bool) -> Logs:
+        others = [other for other in STATUSES if other != status]
+        return queryset.filter(status__in=[status.value] if wanted else others)
+
+
+class LogFilterBackend(BaseFilterBackend):
+    """Filters by `LogFilters`, and orders by ``ordering`` where a view says that it may be given."""
+
+    def filter_queryset(self, request: Request, queryset: Any, view: APIView) -> Any:
+        """Return the rows that the query asks for, newest first unless it says otherwise."""
+        return filtered(request, queryset).order_by(*ordering(request))
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        """Describe the parameters, for OpenAPI."""
+        described = [
+            {"name": name, "in": "query", "required": False, "description": filter_.field.help_text,
+             "schema": filter_.field.schema}
+            for name, filter_ in LogFilters.base_filters.items()
+        ]  # fmt: skip
+        names = ", ".join(ORDERINGS)
+        text = f"Columns between commas, with a minus for the largest first: {names}. Newest first if left out."
+        return [
+            *described,
+            {"name": "ordering", "in": "query", "required": False, "description": text, "schema": {"type": "string"}},
+        ]
+
+
+NAME_LOOKUPS = ("search", "task_name__icontains")
+"""Filters that take a query of their own."""
+FILTERS: Collection[str] = tuple(LogFilters.base_filters)
+"""The names of the filters' parameters."""
+
+
+def filtered(request: Request, queryset: Logs) -> Logs:
+    """Return the rows that the query's filters let through; ValidationError names what can't be read."""
+    data = request.query_params.dict()
+    filters = LogFilters({name: value for name, value in data.items() if name in FILTERS}, queryset)
+    fields.refuse_empty(data, filters.form)
+    if not filters.form.is_valid():
+        raise exceptions.ValidationError(
+            {name: [str(message) for message in messages] for name, messages in filters.form.errors.items()}
+        )
+    return filters.filter_queryset(queryset)  # type: ignore[no-any-return]
+
+
+def ordering(request: Request) -> tuple[str, ...]:
+    """Return the columns to order by, the id last, so that no two rows are alike."""
+    text = request.query_params.get("ordering")
+    if text is None:
+        return NEWEST_FIRST
+    wanted = [part.strip() for part in text.split(",")]
+    plain = [part.removeprefix("-") for part in wanted]
+    if any(part not in ORDERINGS for part in plain) or len(set(plain)) < len(plain):
+        raise exceptions.ValidationError({"ordering": [f"Any of {', '.join(ORDERINGS)}, each once, or with a minus."]})
+    if "id" not in plain:
+        wanted.append("-id" if wanted[0].startswith("-") else "id")
+    return tuple(wanted)
+
+
+def _names_with(queryset: Logs, columns: Collection[str], part: str, parameter: str) -> dict[str, list[str]]:
+    sought = part.casefold()
+    found = {
+        column: [name for name in known if sought in name.casefold()]
+        for column, known in names(queryset, columns).items()
+    }
+    if any(len(alike) > MOST_NAMES for alike in found.values()):
+        raise exceptions.ValidationError({parameter: [f"More than {MOST_NAMES} names have this in them. Say more."]})
+    return found
+
+
+def _has_words(text: str) -> RawSQL:
+    """Return the condition that the message has all words of ``text``, the last one perhaps as a beginning."""
+    return RawSQL(  # noqa: S611 - a constant, and a parameter
+        f"{MESSAGE_WORDS} @@ to_tsquery('simple', NULLIF(plainto_tsquery('simple', %s)::text, '') || ':*')",
+        [text],
+        output_field=BooleanField(),
+    )
