@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
+
+from django_cfg_tasks.jobs import JobStatus
+from tests.records import NOON, failure, queued
 
 LOGS = "/cfg/tasks/logs/"
 ROW_FIELDS = {
@@ -21,3 +25,19 @@ def refused(answer: Any) -> list[str]:
     """Return which parameters a 400 names."""
     assert answer.status_code == 400, answer.content
     return list(answer.json())
+
+
+def failed(job_id: str, **changes: Any) -> Any:
+    """A job whose last attempt failed, after five seconds."""
+    start = NOON + dt.timedelta(seconds=10)
+    fields: dict[str, Any] = {
+        "status": JobStatus.failed,
+        "job_retries": 2,
+        "start_time": start,
+        "finish_time": start + dt.timedelta(seconds=5),
+        "error_class": "ConnectionError",
+        "error_message": "Mail server said 451",
+        "attempts": [failure(1), failure(2)],
+        "owner": "other:7",
+    }
+    return queued(job_id, **fields | changes)

@@ -1,34 +1,43 @@
-"""The task log over HTTP: the list, and a job with everything that is known of it."""
+"""The task log over HTTP: the list, a job with everything that is known of it, and the jobs that are like it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.db.models.expressions import RawSQL
 from django.http import Http404
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from django_cfg_tasks.api.base import TasksView
 from django_cfg_tasks.api.filters import FILTERS, LogFilterBackend
 from django_cfg_tasks.api.pagination import LogPagination
-from django_cfg_tasks.api.serializers import TaskLogListSerializer, TaskLogSerializer
+from django_cfg_tasks.api.serializers import RelatedSerializer, TaskLogListSerializer, TaskLogSerializer
 from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.registry import tasks
 
 LIST_COLUMNS = [field.name for field in TaskLog._meta.fields if field.name in TaskLogListSerializer.Meta.fields]
+NEIGHBOURS = 2_000
+"""Jobs of the same task, before a job and after it, that are compared with it."""
+MOST_RELATED = 50
 
 
 def find_log(key: str, queryset: QuerySet[TaskLog]) -> TaskLog:
     """Return the row with this id, else the row of the job with this id; Http404 if there is neither."""
     if "\x00" in key:
         raise Http404
-    found: TaskLog | None = None
+    wanted = Q(job_id=key)
     if key.isascii() and key.isdecimal() and len(key) < 19:
-        found = queryset.filter(pk=int(key)).first()
-    found = found or queryset.filter(job_id=key).first()
-    if found is None:
+        wanted |= Q(pk=int(key))
+    found = sorted(queryset.filter(wanted).order_by()[:2], key=lambda log: str(log.pk) != key)
+    if not found:
         raise Http404
-    return found
+    return found[0]
 
 
 class TaskLogViewSet(TasksView, ReadOnlyModelViewSet[TaskLog]):
@@ -53,3 +62,36 @@ class TaskLogViewSet(TasksView, ReadOnlyModelViewSet[TaskLog]):
         found = find_log(self.kwargs["pk"], self.get_queryset())
         self.check_object_permissions(self.request, found)
         return found
+
+    @action(detail=True, serializer_class=RelatedSerializer, filter_backends=(), pagination_class=None)
+    def related(self, request: Request, pk: str) -> Response:
+        """Jobs of the same task with the same arguments, as far as these are shown: retries and duplicates of it.
+
+        Looked for among those that were enqueued shortly before and after it.
+        """
+        return Response(RelatedSerializer({"results": alike(self.get_object())}).data)
+
+
+def alike(log: TaskLog) -> list[TaskLog]:
+    """Return up to `MOST_RELATED` other jobs of the same task with the same arguments, newest first.
+
+    A task may have millions, and no index knows arguments: only `NEIGHBOURS` on both sides are looked at. Where a task
+    keeps its arguments out of the log, none are known to be alike.
+    """
+    task = tasks.get(log.task_name)
+    if task is not None and not task.options.log_args:
+        return []
+    same = TaskLog.objects.filter(task_name=log.task_name)
+    sides = (
+        same.filter(enqueue_time__gte=log.enqueue_time).order_by("enqueue_time"),
+        same.filter(enqueue_time__lt=log.enqueue_time).order_by("-enqueue_time"),
+    )
+    parts: list[str] = []
+    params: list[Any] = []
+    for side in sides:
+        sql, values = side.values("pk")[:NEIGHBOURS].query.get_compiler(side.db).as_sql()
+        parts.append(f"SELECT * FROM ({sql}) AS side_{len(parts)}")  # noqa: S608 - Django's own SQL
+        params += values
+    near = RawSQL(" UNION ALL ".join(parts), params)  # noqa: S611
+    found = TaskLog.objects.filter(pk__in=near, args=log.args, kwargs=log.kwargs).exclude(pk=log.pk)
+    return list(found.only(*LIST_COLUMNS)[:MOST_RELATED])

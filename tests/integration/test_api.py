@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 from typing import Any
 
 import pytest
 from django.test import Client
 
+from django_cfg_tasks import task
+from django_cfg_tasks.api import logs
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import upsert
-from tests.api import LOGS, ROW_FIELDS
-from tests.records import failure, queued, succeeded
+from django_cfg_tasks.registry import tasks
+from tests.api import LOGS, ROW_FIELDS, failed, ids
+from tests.records import NOON, failure, queued, succeeded
 
 pytestmark = pytest.mark.django_db
 
@@ -69,6 +73,32 @@ class TestDetail:
         assert detail["kwargs"] == {"subject": "Hi"}
         assert [attempt["error_class"] for attempt in detail["attempts"]] == ["ConnectionError"] * 2
 
+    def test_times_and_the_user(self, staff: Client, django_user_model: Any) -> None:
+        ann = django_user_model.objects.create_user("ann")
+        retried = {"attempts": [failure(1), failure(2)], "start_time": NOON + dt.timedelta(minutes=2)}
+        upsert([succeeded(options={"user": ann.pk}), failed("bad", **retried), queued("new")])
+        detail = staff.get(f"{LOGS}job-1/").json()
+        assert (detail["wait_ms"], detail["duration_ms"], detail["duration_seconds"]) == (1_000, 1_500, 1.5)
+        assert detail["user_display"] == "ann"
+        assert detail["result"] == {"sent": True}
+        assert staff.get(f"{LOGS}bad/").json()["wait_ms"] == 60_000
+        new = staff.get(f"{LOGS}new/").json()
+        assert [new[name] for name in ("wait_ms", "duration_seconds", "user_display")] == [None, None, None]
+
+    @pytest.mark.parametrize("attempts", [{}, [1], [{"start_time": "x"}], [{"start_time": 5}], None])
+    def test_attempts_that_somebody_else_wrote(self, staff: Client, attempts: Any) -> None:
+        upsert([succeeded()])
+        TaskLog.objects.update(attempts=attempts or [], args={"a": 1}, kwargs=[2])
+        detail = staff.get(f"{LOGS}job-1/").json()
+        assert (detail["wait_ms"], detail["args"], detail["kwargs"]) == (1_000, [], {})
+
+    def test_queries(self, staff: Client, django_assert_num_queries: Any) -> None:
+        upsert([succeeded(f"job-{n}") for n in range(3)])
+        with django_assert_num_queries(3):
+            staff.get(f"{LOGS}job-1/")
+        with django_assert_num_queries(4):
+            staff.get(f"{LOGS}job-1/related/")
+
     def test_a_job_id_that_looks_like_a_number(self, staff: Client) -> None:
         upsert([queued("12345678901234567890123"), queued("4711")])
         assert staff.get(f"{LOGS}12345678901234567890123/").json()["job_id"] == "12345678901234567890123"
@@ -81,3 +111,47 @@ class TestDetail:
     def test_secrets_do_not_show(self, staff: Client) -> None:
         upsert([queued(kwargs={"password": "hunter2", "nested": [{"api_key": "hunter2"}]})])
         assert b"hunter2" not in staff.get(f"{LOGS}job-1/").content
+
+    def test_secrets_of_rows_that_others_wrote_do_not_show(self, staff: Client) -> None:
+        upsert([succeeded()])
+        secret = {"password": "hunter2"}
+        TaskLog.objects.update(args=[secret], kwargs=secret, result={"deep": [secret]})
+        assert b"hunter2" not in staff.get(f"{LOGS}job-1/").content
+
+    def test_what_a_task_keeps_out_of_the_log(self, staff: Client) -> None:
+        @task(name="quiet", log_args=False)
+        async def quiet(word: str) -> None: ...
+
+        try:
+            upsert([queued("one", task="quiet"), queued("two", task="quiet")])
+            TaskLog.objects.update(args=["hunter2"], result="hunter2")
+            assert b"hunter2" not in staff.get(f"{LOGS}one/").content
+            assert ids(staff.get(f"{LOGS}one/related/")) == []
+        finally:
+            tasks.remove("quiet")
+
+
+class TestRelated:
+    def test_same_task_and_arguments(self, staff: Client) -> None:
+        later = {"enqueue_time": NOON + dt.timedelta(hours=1)}
+        upsert(
+            [
+                succeeded(),
+                queued("again", **later),
+                queued("before", enqueue_time=NOON - dt.timedelta(hours=1)),
+                queued("at once"),
+                queued("other task", task="sync_all"),
+                queued("other argument", args=["b@example.com"]),
+                queued("other keyword", kwargs={"subject": "Ho"}),
+            ]
+        )
+        assert ids(staff.get(f"{LOGS}job-1/related/")) == ["again", "at once", "before"]
+        assert ids(staff.get(f"{LOGS}other task/related/")) == []
+
+    def test_among_its_neighbours(self, staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(logs, "NEIGHBOURS", 2)
+        upsert([queued(f"job-{n}", enqueue_time=NOON + dt.timedelta(hours=n)) for n in range(9)])
+        assert ids(staff.get(f"{LOGS}job-4/related/")) == ["job-5", "job-3", "job-2"]
+
+    def test_of_nobody(self, staff: Client) -> None:
+        assert staff.get(f"{LOGS}nobody/related/").status_code == 404

@@ -9,29 +9,12 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import upsert
-from tests.api import LOGS, ids, refused
-from tests.records import NOON, failure, queued, running, succeeded
+from tests.api import LOGS, failed, ids, refused
+from tests.records import NOON, queued, running, succeeded
 
 pytestmark = pytest.mark.django_db
-
-
-def failed(job_id: str, **changes: Any) -> Any:
-    """A job whose last attempt failed, after five seconds."""
-    start = NOON + dt.timedelta(seconds=10)
-    fields: dict[str, Any] = {
-        "status": JobStatus.failed,
-        "job_retries": 2,
-        "start_time": start,
-        "finish_time": start + dt.timedelta(seconds=5),
-        "error_class": "ConnectionError",
-        "error_message": "Mail server said 451",
-        "attempts": [failure(1), failure(2)],
-        "owner": "other:7",
-    }
-    return queued(job_id, **fields | changes)
 
 
 @pytest.fixture
