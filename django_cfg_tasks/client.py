@@ -24,6 +24,7 @@ from django_cfg_tasks.exceptions import (
     BrokerUnavailableError,
     JobNotFoundError,
     TasksDisabledError,
+    UnknownTaskError,
 )
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.locks import Lock, Locks
@@ -186,6 +187,30 @@ class ReArqClient:
         """`adisabled`, for sync code."""
         return self.call(self.store.disabled(), instead="await client.adisabled()")
 
+    # Schedules
+
+    async def apause(self, task: str | Task[..., Any]) -> None:
+        """Leave a cron task's due times out, whichever timer leads, until it is resumed; they are not made up for.
+
+        Its jobs that wait or run go on, and jobs of it may be enqueued. UnknownTaskError for a name that this process
+        does not know, or that of a task without a schedule.
+        """
+        await self.home.run(self.store.pause(_name_of_cron(task)))
+
+    def pause(self, task: str | Task[..., Any]) -> None:
+        """`apause`, for sync code."""
+        self.call(self.store.pause(_name_of_cron(task)), instead="await client.apause(...)")
+
+    async def aresume(self, task: str | Task[..., Any]) -> None:
+        """Undo `apause`: it runs at its next due time. UnknownTaskError as there."""
+        await self.home.run(self.store.resume(_name_of_cron(task)))
+
+    def resume(self, task: str | Task[..., Any]) -> None:
+        """`aresume`, for sync code."""
+        self.call(self.store.resume(_name_of_cron(task)), instead="await client.aresume(...)")
+
+    # History
+
     def read_records(self, after_id: int, limit: int, since: dt.datetime | None = None) -> list[JobRecord]:
         """Return up to ``limit`` jobs after row ``after_id``, oldest first, with their attempts."""
         return self.call(self._page(after_id, limit, since), instead="sync_to_async(client.read_records)(...)")
@@ -303,6 +328,14 @@ def _present(records: list[JobRecord | None]) -> dict[str, JobRecord]:
 def _name_of(task: str | Task[..., Any]) -> str:
     """Return a task's name; UnknownTaskError where this process knows no task of that name."""
     return tasks[task].name if isinstance(task, str) else task.name
+
+
+def _name_of_cron(task: str | Task[..., Any]) -> str:
+    """Return a cron task's name; UnknownTaskError where this process knows no cron task of that name."""
+    known = tasks[task] if isinstance(task, str) else task
+    if known.cron is None:
+        raise UnknownTaskError(f"The task {known.name!r} has no schedule: it is declared with @task, not @cron_task.")
+    return known.name
 
 
 _client: ReArqClient | None = None

@@ -203,6 +203,14 @@ class Store:
         """Undo `disable`."""
         await self._execute(self._sql.enable, [task])
 
+    async def pause(self, task: str) -> None:
+        """Let timers leave out the due times of ``task``."""
+        await self._execute(self._sql.pause, [written_moment(dt.datetime.now(dt.UTC)), task])
+
+    async def resume(self, task: str) -> None:
+        """Undo `pause`."""
+        await self._execute(self._sql.resume, [task])
+
     async def task_states(self) -> dict[str, TaskState]:
         """Return what is known of tasks, by name; of most there is nothing to know."""
         return {row["name"]: task_state_of(row) for row in await self._execute(self._sql.tasks, [])}
@@ -210,6 +218,10 @@ class Store:
     async def disabled(self) -> set[str]:
         """Return the names of disabled tasks."""
         return {state.name for state in (await self.task_states()).values() if state.disabled}
+
+    async def paused(self) -> set[str]:
+        """Return the names of tasks whose schedules are paused."""
+        return {state.name for state in (await self.task_states()).values() if state.paused}
 
     async def note_firings(self, states: Sequence[TaskState]) -> None:
         """Keep up to when timers have seen to the due times of cron tasks; an earlier moment changes nothing."""

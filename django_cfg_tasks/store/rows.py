@@ -57,6 +57,8 @@ class TaskState:
 
     name: str
     disabled: bool = False
+    paused: bool = False
+    """Whether timers leave its due times out."""
     fired_until: dt.datetime | None = None
     """Up to when a timer has seen to its due times; None for a task that no timer has met."""
     fired_job: str | None = None
@@ -191,7 +193,13 @@ def progress_document(records: Sequence[JobRecord]) -> str:
 
 def task_state_of(row: Mapping[str, Any]) -> TaskState:
     """Return what is known of a task."""
-    return TaskState(row["name"], row["disabled_since"] is not None, _read(row["fired_until"]), row["fired_job"])
+    return TaskState(
+        row["name"],
+        disabled=row["disabled_since"] is not None,
+        paused=row["paused_since"] is not None,
+        fired_until=_read(row["fired_until"]),
+        fired_job=row["fired_job"],
+    )
 
 
 def firings_document(states: Iterable[TaskState]) -> str:

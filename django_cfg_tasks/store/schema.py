@@ -96,6 +96,7 @@ def _our_columns(types: _Types) -> dict[str, list[tuple[str, str]]]:
         ],
         TASKS: [
             ("disabled_since", types.time),
+            ("paused_since", types.time),
             ("fired_until", types.time),
             ("fired_job", "VARCHAR(200)"),
         ],

@@ -77,6 +77,10 @@ class Statements:
     """A moment, a task's name -> nothing; it is disabled, since that moment if it was not before."""
     enable: str
     """A task's name -> nothing."""
+    pause: str
+    """A moment, a task's name -> nothing; its schedule is paused, since that moment if it was not before."""
+    resume: str
+    """A task's name -> nothing."""
     tasks: str
     """All that is known of tasks."""
     note_firings: str
@@ -106,17 +110,23 @@ def _ended(moment: str) -> str:
 
 
 _CANCEL = f"UPDATE {JOBS} SET status = 'canceled', unique_key = {_KEY_AFTER_END.format(key='unique_key')}"
-_DISABLE = (
-    f"INSERT INTO {TASKS} (disabled_since, name) VALUES ({{moment}}, {{name}}) ON CONFLICT (name) DO UPDATE "
-    f"SET disabled_since = COALESCE({TASKS}.disabled_since, excluded.disabled_since)"
-)
-_ENABLE = f"UPDATE {TASKS} SET disabled_since = NULL WHERE name = %s"
-_TASKS = f"SELECT name, disabled_since, fired_until, fired_job FROM {TASKS}"
+_TASKS = f"SELECT name, disabled_since, paused_since, fired_until, fired_job FROM {TASKS}"
 # Never backwards: of two timers that think they lead, the later moment is right.
 _NOTED = (
     "ON CONFLICT (name) DO UPDATE SET fired_until = excluded.fired_until, fired_job = excluded.fired_job "
     f"WHERE {TASKS}.fired_until IS NULL OR {TASKS}.fired_until < excluded.fired_until"
 )
+
+
+def _switch_off(since: str, moment: str = "%s") -> str:
+    return (
+        f"INSERT INTO {TASKS} ({since}, name) VALUES ({moment}, %s) ON CONFLICT (name) DO UPDATE "
+        f"SET {since} = COALESCE({TASKS}.{since}, excluded.{since})"
+    )
+
+
+def _switch_on(since: str) -> str:
+    return f"UPDATE {TASKS} SET {since} = NULL WHERE name = %s"
 
 
 def _recordset(columns: str) -> str:
@@ -227,8 +237,10 @@ POSTGRESQL = Statements(
         f"SELECT j.job_id FROM {JOBS} AS j WHERE j.job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) "
         f"AND NOT (j.enqueue_time < {_PG_MOMENT} AND {_ended(_PG_MOMENT)})"
     ),
-    disable=_DISABLE.format(name="%s", moment=_PG_MOMENT),
-    enable=_ENABLE,
+    disable=_switch_off("disabled_since", _PG_MOMENT),
+    enable=_switch_on("disabled_since"),
+    pause=_switch_off("paused_since", _PG_MOMENT),
+    resume=_switch_on("paused_since"),
     tasks=_TASKS,
     note_firings=(
         f"INSERT INTO {TASKS} (name, fired_until, fired_job) SELECT name, fired_until, fired_job FROM "
@@ -316,8 +328,10 @@ SQLITE = Statements(
         f"SELECT j.job_id FROM {JOBS} AS j WHERE j.job_id {_SQLITE_IDS} "
         f"AND NOT (j.enqueue_time < %s AND {_ended('%s')})"
     ),
-    disable=_DISABLE.format(name="%s", moment="%s"),
-    enable=_ENABLE,
+    disable=_switch_off("disabled_since"),
+    enable=_switch_on("disabled_since"),
+    pause=_switch_off("paused_since"),
+    resume=_switch_on("paused_since"),
     tasks=_TASKS,
     note_firings=(
         f"INSERT INTO {TASKS} (name, fired_until, fired_job) SELECT {_json('name', 'fired_until', 'fired_job')} "

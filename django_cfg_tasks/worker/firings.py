@@ -51,6 +51,7 @@ class _Watched:
     noted: tuple[dt.datetime, str | None] | None
     """``until`` and ``job`` as SQL has them."""
     disabled: bool = False
+    paused: bool = False
     retry_at: float = 0.0
     pause: float = 1.0
 
@@ -68,12 +69,16 @@ class Firings:
     async def start(self, token: str) -> None:
         """Enqueue the tasks that run at a timer's start: once for each ``token``, however often this is called.
 
-        While SQL is away it raises EnqueueError, and is to be called again.
+        While SQL is away it raises EnqueueError or StoreUnavailableError, and is to be called again.
         """
         if self._to_start is None:
             self._to_start = [task for task, cron in self._cron_tasks() if cron.run_at_start is not False]
+        paused = await self._client.store.paused() if self._to_start else set()
         while self._to_start:
-            await self._start_one(self._to_start[0], token)
+            if self._to_start[0].name in paused:
+                logger.info("Cron: %s is paused, so it does not run at this start.", self._to_start[0].name)
+            else:
+                await self._start_one(self._to_start[0], token)
             self._to_start.pop(0)
 
     async def _start_one(self, task: Task[..., Any], token: str) -> None:
@@ -106,6 +111,9 @@ class Firings:
                 watched.until = now
             elif watched.retry_at <= time.monotonic():
                 due.append(watched)
+        paused = await self._client.store.paused() if due else set()
+        for watched in due:
+            self._take_pause(watched, watched.task.name in paused)
         # All at once, so that they are written together.
         answers = await asyncio.gather(*(self._see_to(watched, now) for watched in due), return_exceptions=True)
         for answer in answers:
@@ -166,7 +174,7 @@ class Firings:
     async def _see_to(self, watched: _Watched, now: dt.datetime) -> None:
         try:
             found = pending(watched.cron, conf.current_timezone(), watched.until, now)
-            if found.run:
+            if found.run and not watched.paused:
                 await self._enqueue(watched, found.run)
         except Exception as error:
             if _is_outage(error):
@@ -176,9 +184,15 @@ class Firings:
             watched.retry_at = time.monotonic() + watched.pause
             watched.pause = min(watched.pause * 2, LONGEST_PAUSE)
             return
-        if found.left_out is not None and not watched.disabled:
+        if found.left_out is not None and not (watched.disabled or watched.paused):
             _report(watched.task.name, found.left_out)
         watched.until, watched.next, watched.pause = found.until, found.next, 1.0
+
+    @staticmethod
+    def _take_pause(watched: _Watched, paused: bool) -> None:
+        if paused and not watched.paused:
+            logger.info("Cron: %s is paused; its due times are left out until it is resumed.", watched.task.name)
+        watched.paused = paused
 
     async def _enqueue(self, watched: _Watched, run: Sequence[dt.datetime]) -> None:
         """Enqueue a job for each due time, but for those that have one and those that are to be left out."""

@@ -130,3 +130,50 @@ def test_skip_holds_for_those_that_are_caught_up_with_as_well(client: ReArqClien
     client.cancel("cron:tick:2026-06-01T12:00:01Z")
     fire(client, Firings(client, [task]), 7.1)
     assert fired(client) == [1, 7]
+
+
+class TestPaused:
+    def pause(self, client: ReArqClient) -> None:
+        client.call(client.store.pause("tick"), instead="")
+
+    def resume(self, client: ReArqClient) -> None:
+        client.call(client.store.resume("tick"), instead="")
+
+    def test_what_is_due_meanwhile_is_left_out_and_not_made_up_for(
+        self, client: ReArqClient, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", "django_cfg_tasks.timer")
+        timer = Firings(client, [each_second(catch_up="all")])
+        fire(client, timer, 0.5, 1.1)
+        self.pause(client)
+        fire(client, timer, 2.1, 3.1, 4.1)
+        self.resume(client)
+        fire(client, timer, 5.1)
+        assert fired(client) == [1, 5]
+        assert caplog.text.count("tick is paused; its due times are left out until it is resumed") == 1
+
+    def test_the_next_timer_leaves_out_what_the_last_one_has_not_seen(self, client: ReArqClient) -> None:
+        task = each_second(catch_up="all")
+        fire(client, Firings(client, [task]), 0.5)
+        self.pause(client)
+        timer = Firings(client, [task])
+        fire(client, timer, 5.1)
+        self.resume(client)
+        fire(client, timer, 6.1)
+        assert fired(client) == [6]
+
+    def test_a_paused_task_does_not_run_at_a_timer_s_start(self, client: ReArqClient) -> None:
+        self.pause(client)
+        task = each_second(run_at_start=True)
+        client.call(Firings(client, [task]).start("one"), instead="")
+        assert fired(client) == []
+        self.resume(client)
+        client.call(Firings(client, [task]).start("two"), instead="")
+        assert [record.job_id for record in client.read_records(0, 10)] == ["start:tick:two"]
+
+    def test_pausing_and_disabling_are_two_things(self, client: ReArqClient) -> None:
+        self.pause(client)
+        client.call(client.store.disable("tick"), instead="")
+        self.resume(client)
+        state = client.call(client.store.task_states(), instead="")["tick"]
+        assert (state.paused, state.disabled) == (False, True)

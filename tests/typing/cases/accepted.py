@@ -183,6 +183,8 @@ async def controlling() -> None:
     client.disable(bare)
     await client.aenable("bare")
     assert_type(client.disabled(), set[str])
+    client.pause(bare)
+    await client.aresume("bare")
     with client.lock("x", timeout=60):
         pass
     async with client.lock("x", wait=0.5) as lock:
