@@ -73,6 +73,10 @@ class TaskOptions:
         if not isinstance(self.mask, tuple) or not all(isinstance(name, str) for name in self.mask):
             raise DeclarationError(f"mask={self.mask!r}: it takes a list of names.")
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return all options as JSON data: exceptions by their names, times as seconds or in ISO 8601."""
+        return {field.name: _shown(getattr(self, field.name)) for field in fields(self)}
+
     @property
     def is_gated(self) -> bool:
         """Whether its jobs may have to wait for others though a worker is free."""
@@ -273,6 +277,18 @@ def check_job_id(job_id: Any) -> None:
     """Raise InvalidOptionError unless ``job_id`` can be a job's id."""
     if not isinstance(job_id, str) or not 0 < len(job_id) <= MAX_NAME or not job_id.isprintable():
         raise InvalidOptionError(f"job_id={job_id!r}: an id is a text of 1 to {MAX_NAME} printable characters.")
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_shown(each) for each in value]
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}".removeprefix("builtins.")
+    if isinstance(value, dt.timedelta):
+        return value.total_seconds()
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    return "inf" if value == math.inf else value
 
 
 def _check_moment(value: Any, name: str, error: type[TasksError]) -> None:

@@ -22,7 +22,7 @@ from django_cfg_tasks.broker import keys
 from django_cfg_tasks.broker.census import PAGE, Census, CensusTaker
 from django_cfg_tasks.broker.connection import async_client, close_client, explained, is_missing_group
 from django_cfg_tasks.broker.gates import Admission, Applicant, Gate, Gatekeeper, Place
-from django_cfg_tasks.broker.messages import Bell, Entry, Peer, Promotion, Settlement, bell_of, entries_of
+from django_cfg_tasks.broker.messages import Backlog, Bell, Entry, Peer, Promotion, Settlement, bell_of, entries_of
 from django_cfg_tasks.broker.reader import BlockingReader
 from django_cfg_tasks.config import RearqConfig
 from django_cfg_tasks.exceptions import BrokerUnavailableError, ConfigurationError
@@ -30,6 +30,7 @@ from django_cfg_tasks.exceptions import BrokerUnavailableError, ConfigurationErr
 __all__ = [
     "Admission",
     "Applicant",
+    "Backlog",
     "Bell",
     "BlockingReader",
     "Broker",
@@ -49,7 +50,7 @@ logger = logging.getLogger("django_cfg_tasks.broker")
 T = TypeVar("T")
 
 LISTEN_SECONDS = 15.0
-_SCRIPTS = ("fetch", "take_over", "settle", "groups", "delivered", "promote", "renew", "release", "gates")
+_SCRIPTS = ("fetch", "take_over", "settle", "groups", "delivered", "promote", "renew", "release", "gates", "backlog")
 
 
 class Broker:
@@ -197,6 +198,19 @@ class Broker:
             pipe.xlen(stream)
         lengths = await self._ask(pipe.execute()) if queues else []
         return dict(zip(queues, map(sum, zip(lengths[::2], lengths[1::2], strict=True)), strict=True))
+
+    async def backlogs(self, queues: Sequence[str], group: str) -> dict[str, Backlog]:
+        """Return what is in the streams of each queue, all of it at one moment."""
+        if not queues:
+            return {}
+        _ = self.client
+        flat = await self._ask(self._scripts["backlog"](keys=keys.streams(queues), args=[group]))
+        found = {}
+        for queue, start in zip(queues, range(0, len(flat), 6), strict=True):
+            called, waited, called_delivered, ready, ready_waited, delivered = flat[start : start + 6]
+            ages = [float(age) / 1000 for age in (waited, ready_waited) if age != ""]
+            found[queue] = Backlog(called + ready, max(ages, default=None), called_delivered + delivered)
+        return found
 
     async def take_census(self, queues: Iterable[str], groups: Iterable[str]) -> Census:
         """Find out which jobs Redis knows of: in the delayed sets, and in the streams as ``groups`` see them."""

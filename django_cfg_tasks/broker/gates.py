@@ -129,6 +129,31 @@ class Gatekeeper:
                     async for member in self._members(line):
                         yield member
 
+    async def lengths(self, most: int) -> dict[str, int]:
+        """Return how many jobs wait in front of gates, by their queues; only the first ``most`` gates are looked at.
+
+        Those who wait for the same gates are counted together, with the queue of their first.
+        """
+        names = await self._ask(self._client.zrange(keys.GATES, 0, most - 1))
+        found = await self._all("zrange", [(keys.gate(name, "lines"), 0, -1) for name in names])
+        lines = [keys.GATE_LINE_PREFIX + line for line in {line for lines in found for line in lines}]
+        firsts = await self._all("zrange", [(line, 0, 0) for line in lines])
+        counts = await self._all("zcard", [(line,) for line in lines])
+        by_queue: dict[str, int] = {}
+        for first, count in zip(firsts, counts, strict=True):
+            if first:
+                queue = keys.queue_of(first[0].removesuffix(":" + keys.job_of(first[0])))
+                by_queue[queue] = by_queue.get(queue, 0) + int(count)
+        return by_queue
+
+    async def _all(self, command: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if not calls:
+            return []
+        pipe = self._client.pipeline(transaction=False)
+        for arguments in calls:
+            getattr(pipe, command)(*arguments)
+        return list(await self._ask(pipe.execute()))
+
     async def _members(self, line: str) -> AsyncIterator[str]:
         cursor: Any = 0
         while True:

@@ -46,6 +46,18 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is in the streams of a queue, as a consumer group sees it."""
+
+    ready: int
+    """Entries that nobody has read yet."""
+    oldest_seconds: float | None
+    """For how long the oldest of them has waited, by Redis's clock; None if there is none."""
+    delivered: int
+    """Entries that workers have read and not acknowledged: their jobs run, or are about to."""
+
+
+@dataclass(frozen=True, slots=True)
 class Promotion:
     """What became of delayed jobs: how many are on their way now, and when the next one is due.
 

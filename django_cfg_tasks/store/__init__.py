@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django_cfg_tasks.exceptions import ConfigurationError
-from django_cfg_tasks.jobs import JobRecord
+from django_cfg_tasks.jobs import JobRecord, JobStatus
 from django_cfg_tasks.serialization import dumps
 from django_cfg_tasks.store import schema
 from django_cfg_tasks.store.connection import (
@@ -29,6 +29,7 @@ from django_cfg_tasks.store.outbox import disabled_through_django, find_through_
 from django_cfg_tasks.store.rows import (
     EPOCH,
     OldJob,
+    OpenCount,
     OpenJob,
     Outcome,
     TaskState,
@@ -48,6 +49,7 @@ from django_cfg_tasks.store.statements import STATEMENTS
 
 __all__ = [
     "OldJob",
+    "OpenCount",
     "OpenJob",
     "Outcome",
     "Store",
@@ -241,6 +243,11 @@ class Store:
         as_text = self.target.vendor == "postgresql"
         rows = await self._execute(self._sql.open_page, [str(after_id), str(limit)] if as_text else [after_id, limit])
         return [open_job_of(row) for row in rows]
+
+    async def open_counts(self) -> list[OpenCount]:
+        """Return how many jobs are not final, by task, queue and status."""
+        rows = await self._execute(self._sql.open_counts, [])
+        return [OpenCount(row["task"], row["queue"] or "", JobStatus(row["status"]), row["number"]) for row in rows]
 
     async def open_among(self, job_ids: Sequence[str]) -> set[str]:
         """Return those of ``job_ids`` that are not final."""

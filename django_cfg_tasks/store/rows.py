@@ -42,6 +42,16 @@ class OpenJob:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenCount:
+    """How many jobs of one task in one queue have one status that is not final."""
+
+    task: str
+    queue: str
+    status: JobStatus
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class OldJob:
     """What retention wants to know of a job: its row, where it is in time, whether it ended long enough ago."""
 

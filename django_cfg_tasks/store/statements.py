@@ -60,6 +60,8 @@ class Statements:
     """After row id, earliest enqueue time, limit -> rows in the order of their ids."""
     open_page: str
     """After row id, limit -> what the sweeper wants of rows that are not final, in the order of their ids."""
+    open_counts: str
+    """The numbers of jobs that are not final, by task, queue and status."""
     open_ids: str
     """Job ids as a JSON array -> those of them that are not final."""
     old: str
@@ -116,6 +118,9 @@ _NOTED = (
     "ON CONFLICT (name) DO UPDATE SET fired_until = excluded.fired_until, fired_job = excluded.fired_job "
     f"WHERE {TASKS}.fired_until IS NULL OR {TASKS}.fired_until < excluded.fired_until"
 )
+
+
+_OPEN_COUNTS = f"SELECT task, queue, status, count(*) AS number FROM {JOBS} WHERE {OPEN} GROUP BY task, queue, status"
 
 
 def _switch_off(since: str, moment: str = "%s") -> str:
@@ -216,6 +221,7 @@ POSTGRESQL = Statements(
     open_page=(
         f"SELECT {_OPEN_COLUMNS} FROM {JOBS} WHERE id > %s::text::bigint AND {OPEN} ORDER BY id LIMIT %s::text::bigint"
     ),
+    open_counts=_OPEN_COUNTS,
     open_ids=(
         f"SELECT job_id FROM {JOBS} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) AND {OPEN}"
     ),
@@ -309,6 +315,7 @@ SQLITE = Statements(
     ),
     page=f"SELECT {_COLUMNS} FROM {JOBS} WHERE id > %s AND enqueue_time >= %s ORDER BY id LIMIT %s",
     open_page=f"SELECT {_OPEN_COLUMNS} FROM {JOBS} WHERE id > %s AND {OPEN} ORDER BY id LIMIT %s",
+    open_counts=_OPEN_COUNTS,
     open_ids=f"SELECT job_id FROM {JOBS} WHERE job_id IN (SELECT value FROM json_each(%s)) AND {OPEN}",
     old=(
         f"SELECT j.id, j.enqueue_time, {_ended('%s')} AS ended FROM {JOBS} AS j "

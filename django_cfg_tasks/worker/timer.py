@@ -10,6 +10,7 @@ import asyncio
 import datetime as dt
 import logging
 import os
+import platform
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -141,6 +142,8 @@ class Timer:
             logger.warning("The timer's lease lapses by itself. %s", error)
 
     def _describe(self) -> dict[str, Any]:
+        from django_cfg_tasks import __version__
+
         return {
             "queue": keys.DELAY_PREFIX.rstrip(":"),
             "queues": [],
@@ -151,6 +154,8 @@ class Timer:
             "consumer": self.name.removeprefix(f"{self._config.group_name}-"),
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "version": __version__,
+            "python": platform.python_version(),
         }
 
 
