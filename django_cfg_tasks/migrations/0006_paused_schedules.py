@@ -8,6 +8,6 @@ make = import_module("django_cfg_tasks.migrations.0002_rearq_tables").make
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tasks", "0004_tasklog_permissions")]
+    dependencies = [("tasks", "0005_tasklog_indexes")]
 
     operations = [migrations.RunPython(make, migrations.RunPython.noop, elidable=False)]
