@@ -144,16 +144,9 @@ class LogFilterBackend(BaseFilterBackend):
 
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
         """Describe the parameters, for OpenAPI."""
-        described = [
-            {"name": name, "in": "query", "required": False, "description": filter_.field.help_text,
-             "schema": filter_.field.schema}
-            for name, filter_ in LogFilters.base_filters.items()
-        ]  # fmt: skip
-        names = ", ".join(ORDERINGS)
-        text = f"Columns between commas, with a minus for the largest first: {names}. Newest first if left out."
         return [
-            *described,
-            {"name": "ordering", "in": "query", "required": False, "description": text, "schema": {"type": "string"}},
+            {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+            for name, (text, schema) in (filter_parameters() | ordering_parameter()).items()
         ]
 
 
@@ -161,6 +154,19 @@ NAME_LOOKUPS = ("search", "task_name__icontains")
 """Filters that take a query of their own."""
 FILTERS: Collection[str] = tuple(LogFilters.base_filters)
 """The names of the filters' parameters."""
+
+
+def filter_parameters() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return what each filter does and the schema of its values, by name."""
+    return {name: (filter_.field.help_text, filter_.field.schema) for name, filter_ in LogFilters.base_filters.items()}
+
+
+def ordering_parameter() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the same of ``ordering``."""
+    text = (
+        f"Columns between commas, with a minus for the largest first: {', '.join(ORDERINGS)}. Newest first if left out."
+    )
+    return {"ordering": (text, {"type": "string", "minLength": 1})}
 
 
 def filtered(request: Request, queryset: Logs) -> Logs:
