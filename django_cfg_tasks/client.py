@@ -145,6 +145,14 @@ class ReArqClient:
         """`acancel`, for sync code."""
         return self.call(self._cancel(job_id), instead="await job.acancel()")
 
+    async def acancel_many(self, job_ids: Sequence[str]) -> set[str]:
+        """Cancel those of these jobs that are not final, in one statement; return their ids."""
+        return await self.home.run(self._cancel_many(job_ids))
+
+    def cancel_many(self, job_ids: Sequence[str]) -> set[str]:
+        """`acancel_many`, for sync code."""
+        return self.call(self._cancel_many(job_ids), instead="await client.acancel_many(...)")
+
     async def acancel_task(self, task: str | Task[..., Any]) -> int:
         """Cancel all jobs of a task that are not final; return how many. Running ones are told to stop.
 
@@ -273,6 +281,12 @@ class ReArqClient:
             return False
         await self._canceled([canceled], [canceled])
         return True
+
+    async def _cancel_many(self, job_ids: Sequence[str]) -> set[str]:
+        canceled = list((await self.store.cancel(job_ids)).values()) if job_ids else []
+        if canceled:
+            await self._canceled(canceled, canceled)
+        return {record.job_id for record in canceled}
 
     async def _cancel_task(self, task: str) -> int:
         count = 0

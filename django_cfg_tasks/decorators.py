@@ -58,7 +58,8 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
     "account:{account_id}") one for each text that it gives. ``max_concurrent``, ``rate_limit`` ("10/s"): how many
     run at once, or start in a time, over all workers. ``unique`` (True, or a template of arguments), ``unique_for``
     ("until_start", "until_done" or seconds): a second job like it is not enqueued. ``mask``: argument names to hide
-    wherever arguments are shown; ``log_args=False``: keep them out of the history altogether.
+    wherever arguments are shown; ``log_args=False``: keep them out of the history altogether. ``allow_api=True``:
+    jobs of it may be enqueued over the REST API.
 
     DeclarationError says what can't be declared; DuplicateTaskError names both places of a name.
     """

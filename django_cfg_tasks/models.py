@@ -82,6 +82,9 @@ class TaskLog(models.Model):
     job_retry = models.IntegerField(_("retries allowed"), default=0)
     job_retries = models.IntegerField(_("retries used"), default=0)
     job_retry_after = models.IntegerField(_("pause before a retry"), default=0, help_text=_("Seconds."))
+    retry_of = models.CharField(
+        _("retry of"), max_length=MAX_NAME, blank=True, default="", help_text=_("The job that this one runs again.")
+    )
     progress = models.FloatField(_("progress"), null=True, blank=True, help_text=_("From 0 to 1."))
     progress_message = models.TextField(_("progress message"), blank=True, default="")
 
@@ -138,6 +141,7 @@ class TaskLog(models.Model):
                 fields=["error_class", "-enqueue_time"], name="cfg_task_log_error_enqueued", condition=HAS_ERROR
             ),
             models.Index(fields=["-enqueue_time", "-id"], name="cfg_task_log_errors", condition=HAS_ERROR),
+            models.Index(fields=["retry_of"], name="cfg_task_log_retry_of", condition=models.Q(retry_of__gt="")),
         ]
 
     def __str__(self) -> str:

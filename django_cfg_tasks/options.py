@@ -59,6 +59,8 @@ class TaskOptions:
     """Further argument names whose values are never shown."""
     log_args: bool = True
     """False keeps arguments and result out of the history."""
+    allow_api: bool = False
+    """Whether jobs of it may be enqueued over the REST API."""
 
     def __post_init__(self) -> None:
         check_queue(self.queue, DeclarationError)
@@ -72,6 +74,8 @@ class TaskOptions:
             raise DeclarationError(f"mask={self.mask!r}: it takes the names in a list, as in mask=[{self.mask!r}].")
         if not isinstance(self.mask, tuple) or not all(isinstance(name, str) for name in self.mask):
             raise DeclarationError(f"mask={self.mask!r}: it takes a list of names.")
+        if not isinstance(self.allow_api, bool):
+            raise DeclarationError(f"allow_api={self.allow_api!r}: it takes True or False.")
 
     def as_dict(self) -> dict[str, Any]:
         """Return all options as JSON data: exceptions by their names, times as seconds or in ISO 8601."""
@@ -219,6 +223,7 @@ class TaskDeclaration(TypedDict, total=False):
     unique_for: UniqueFor
     mask: Iterable[str]
     log_args: bool
+    allow_api: bool
 
 
 CALL_OPTIONS = frozenset(field.name for field in fields(CallOptions))

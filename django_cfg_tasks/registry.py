@@ -13,10 +13,15 @@ if TYPE_CHECKING:
 
 
 class Registry:
-    """Tasks by name; safe to fill and to read from many threads."""
+    """Tasks by name; safe to fill and to read from many threads.
+
+    The package's own tasks are found by their names, and are not among those that are listed: no project need know of
+    them, nor have a worker for their queues.
+    """
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task[..., Any]] = {}
+        self._own: dict[str, Task[..., Any]] = {}
         self._lock = threading.Lock()
 
     def add(self, task: Task[..., Any]) -> None:
@@ -33,17 +38,18 @@ class Registry:
                 )
             self._tasks[task.name] = task
 
+    def add_own(self, task: Task[..., Any]) -> None:
+        """Take in a task of the package itself."""
+        self._own[task.name] = task
+
     def get(self, name: str) -> Task[..., Any] | None:
         """Return the task called ``name``, or None."""
-        return self._tasks.get(name)
+        return self._tasks.get(name) or self._own.get(name)
 
     def __getitem__(self, name: str) -> Task[..., Any]:
-        try:
-            return self._tasks[name]
-        except KeyError:
-            raise UnknownTaskError(
-                f"No task is called {name!r}. Known: {', '.join(sorted(self._tasks)) or 'none'}."
-            ) from None
+        if (found := self.get(name)) is not None:
+            return found
+        raise UnknownTaskError(f"No task is called {name!r}. Known: {', '.join(sorted(self._tasks)) or 'none'}.")
 
     def __iter__(self) -> Iterator[Task[..., Any]]:
         return iter(list(self._tasks.values()))

@@ -83,6 +83,31 @@ class Codec:
             {name: _decode(value, adapters.get(self._collector(name))) for name, value in kwargs.items()},
         )
 
+    def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Raise ArgumentsError, which names it, for JSON data that is not what its parameter's annotation says.
+
+        As JSON is read: a date is a text, and "5" is a number. What pydantic knows nothing of may be anything.
+        """
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentsError(
+                f"{self._function.__name__}{self.signature} can't be called like this: {error}."
+            ) from None
+        for name, value in bound.arguments.items():
+            adapter = self._checkers.get(name)
+            kind = self.signature.parameters[name].kind
+            if adapter is None:
+                continue
+            several = value.values() if kind is inspect.Parameter.VAR_KEYWORD else value
+            for each in several if kind in _VARIADIC else (value,):
+                try:
+                    adapter.validate_json(dumps([each]))
+                except ValidationError as error:
+                    raise ArgumentsError(
+                        f"The argument {name!r}: {error.errors(include_url=False)[0]['msg']}."
+                    ) from None
+
     def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return stored arguments by the names of their parameters, with the defaults of those that were not given.
 
@@ -129,6 +154,12 @@ class Codec:
         hints = _hints(self._function)
         wanted = {*self.signature.parameters, "return"}
         adapters = {name: _adapter(hint) for name, hint in hints.items() if name in wanted}
+        return {name: adapter for name, adapter in adapters.items() if adapter is not None}
+
+    @functools.cached_property
+    def _checkers(self) -> dict[str, TypeAdapter[Any]]:
+        hints = {name: hint for name, hint in _hints(self._function).items() if name in self.signature.parameters}
+        adapters = {name: _built(_concrete(hint)) for name, hint in hints.items()}
         return {name: adapter for name, adapter in adapters.items() if adapter is not None}
 
 
@@ -268,8 +299,10 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _adapter(hint: Any) -> TypeAdapter[Any] | None:
     hint = _concrete(hint)
-    if _is_native(hint):
-        return None
+    return None if _is_native(hint) else _built(hint)
+
+
+def _built(hint: Any) -> TypeAdapter[Any] | None:
     try:
         # In a tuple, so that the configuration reaches dataclasses, which refuse one of their own from outside.
         adapter = TypeAdapter(tuple[hint], config=ConfigDict(val_json_bytes="base64"))

@@ -24,6 +24,7 @@ else:
 
 _OPTIONAL: dict[str, tuple[str, ...]] = {
     "progress_shown": ("progress", "progress_message"),
+    "retry_of": ("retry_of",),
     "expires": ("expire_time",),
     "error_shown": ("error_class", "error_message"),
     "traceback_shown": ("traceback",),
@@ -59,7 +60,18 @@ class TaskLogAdmin(_Base):
     fieldsets = (
         (
             None,
-            {"fields": ("task_name", "job_id", "queue_name", "status_badge", "progress_shown", "user", "worker_id")},
+            {
+                "fields": (
+                    "task_name",
+                    "job_id",
+                    "queue_name",
+                    "status_badge",
+                    "progress_shown",
+                    "user",
+                    "worker_id",
+                    "retry_of",
+                )
+            },
         ),
         (_("Times"), {"fields": ("enqueued_exactly", "started_exactly", "finished_exactly", "duration", "expires")}),
         (_("Call"), {"fields": ("args_shown", "kwargs_shown")}),

@@ -65,11 +65,21 @@ class TaskLogViewSet(TasksView, ReadOnlyModelViewSet[TaskLog]):
 
     @action(detail=True, serializer_class=RelatedSerializer, filter_backends=(), pagination_class=None)
     def related(self, request: Request, pk: str) -> Response:
-        """Jobs of the same task with the same arguments, as far as these are shown: retries and duplicates of it.
+        """The jobs that ran it again, the one that it runs again, and other jobs of its task with the same arguments.
 
-        Looked for among those that were enqueued shortly before and after it.
+        The latter as far as arguments are shown, and among those that were enqueued shortly before and after it.
         """
-        return Response(RelatedSerializer({"results": alike(self.get_object())}).data)
+        log = self.get_object()
+        found = {other.pk: other for other in [*linked(log), *alike(log)]}
+        return Response(RelatedSerializer({"results": list(found.values())[:MOST_RELATED]}).data)
+
+
+def linked(log: TaskLog) -> list[TaskLog]:
+    """Return up to `MOST_RELATED` jobs that run this one again or that it runs again, newest first."""
+    link = Q(retry_of__gt="", retry_of=log.job_id)
+    if log.retry_of:
+        link |= Q(job_id=log.retry_of) | Q(retry_of__gt="", retry_of=log.retry_of)
+    return list(TaskLog.objects.filter(link).exclude(pk=log.pk).only(*LIST_COLUMNS)[:MOST_RELATED])
 
 
 def alike(log: TaskLog) -> list[TaskLog]:

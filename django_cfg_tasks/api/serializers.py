@@ -59,6 +59,7 @@ class TaskLogSerializer(TaskLogListSerializer):
             "attempts",
             "progress",
             "progress_message",
+            "retry_of",
             "job_retry",
             "job_retry_after",
             "expire_time",

@@ -58,6 +58,7 @@ def values(record: JobRecord) -> Values:
         "job_retry": _integer(record.job_retry),
         "job_retries": _integer(record.job_retries),
         "job_retry_after": _integer(record.job_retry_after),
+        "retry_of": str(record.options.get("retry_of") or ""),
         "progress": _number(record.progress),
         "progress_message": _long(record.progress_message),
         "result": _json(result),

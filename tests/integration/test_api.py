@@ -96,8 +96,16 @@ class TestDetail:
         upsert([succeeded(f"job-{n}") for n in range(3)])
         with django_assert_num_queries(3):
             staff.get(f"{LOGS}job-1/")
-        with django_assert_num_queries(4):
+        with django_assert_num_queries(5):
             staff.get(f"{LOGS}job-1/related/")
+
+    def test_retries_are_linked_both_ways(self, staff: Client) -> None:
+        first = succeeded("first")
+        second = succeeded("second", args=["other"], options={"retry_of": "first"})
+        upsert([first, second, succeeded("third", args=["third"])])
+        assert staff.get(f"{LOGS}second/").json()["retry_of"] == "first"
+        assert ids(staff.get(f"{LOGS}first/related/")) == ["second"]
+        assert ids(staff.get(f"{LOGS}second/related/")) == ["first"]
 
     def test_a_job_id_that_looks_like_a_number(self, staff: Client) -> None:
         upsert([queued("12345678901234567890123"), queued("4711")])

@@ -23,6 +23,7 @@ INDEXES = {
     "cfg_task_log_retries_enqueued": ["job_retries", "enqueue_time"],
     "cfg_task_log_error_enqueued": ["error_class", "enqueue_time"],
     "cfg_task_log_errors": ["enqueue_time", "id"],
+    "cfg_task_log_retry_of": ["retry_of"],
 }
 
 

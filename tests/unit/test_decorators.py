@@ -229,9 +229,9 @@ class TestRefused:
         with pytest.raises(DeclarationError) as caught:
             task(queu="mail", zzz=1)(fetch)  # type: ignore[call-overload]
         assert str(caught.value) == (
-            "A task has no option 'queu'. It has: name, bind, do_not_retry, expire, job_retry, job_retry_after, "
-            "job_timeout, lock_key, lock_timeout, log_args, mask, max_concurrent, queue, rate_limit, retry_backoff, "
-            "retry_backoff_max, retry_jitter, retry_on, run_with_lock, unique, unique_for."
+            "A task has no option 'queu'. It has: name, allow_api, bind, do_not_retry, expire, job_retry, "
+            "job_retry_after, job_timeout, lock_key, lock_timeout, log_args, mask, max_concurrent, queue, rate_limit, "
+            "retry_backoff, retry_backoff_max, retry_jitter, retry_on, run_with_lock, unique, unique_for."
         )
 
     @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ class TestDefaults:
             "unique_for": "until_done",
             "mask": (),
             "log_args": True,
+            "allow_api": False,
         }
 
     def test_of_a_call(self) -> None:
