@@ -103,10 +103,11 @@ class Codec:
             for each in several if kind in _VARIADIC else (value,):
                 try:
                     adapter.validate_json(dumps([each]))
-                except ValidationError as error:
-                    raise ArgumentsError(
-                        f"The argument {name!r}: {error.errors(include_url=False)[0]['msg']}."
-                    ) from None
+                except (ValueError, RecursionError) as error:
+                    why = (
+                        error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
+                    )
+                    raise ArgumentsError(f"The argument {name!r}: {why}.") from None
 
     def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return stored arguments by the names of their parameters, with the defaults of those that were not given.

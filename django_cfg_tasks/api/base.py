@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from django.db import transaction
 from django.utils.module_loading import import_string
 from rest_framework import exceptions, views
 from rest_framework.authentication import BaseAuthentication
@@ -55,6 +56,11 @@ class TasksView(views.APIView):
     content_negotiation_class = FirstRenderer
     metadata_class = SimpleMetadata
     versioning_class = None
+
+    @classmethod
+    def as_view(cls, *args: Any, **initkwargs: Any) -> Any:
+        """Keep requests out of ``ATOMIC_REQUESTS``: the engine's own connections could wait for theirs."""
+        return transaction.non_atomic_requests(super().as_view(*args, **initkwargs))
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         """Return what ``TaskConfig(api_authentication_classes=[...])`` names."""

@@ -6,7 +6,7 @@ Every filter is made so that an index serves it on millions of rows: see the not
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import django_filters
@@ -171,7 +171,12 @@ def ordering_parameter() -> dict[str, tuple[str, dict[str, Any]]]:
 
 def filtered(request: Request, queryset: Logs) -> Logs:
     """Return the rows that the query's filters let through; ValidationError names what can't be read."""
-    data = request.query_params.dict()
+    return filtered_by(request.query_params.dict(), queryset)
+
+
+def filtered_by(data: Mapping[str, str], queryset: Logs) -> Logs:
+    """`filtered`, by parameters that need not come in a query."""
+    data = dict(data)
     filters = LogFilters({name: value for name, value in data.items() if name in FILTERS}, queryset)
     fields.refuse_empty(data, filters.form)
     if not filters.form.is_valid():

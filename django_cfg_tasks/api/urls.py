@@ -5,6 +5,15 @@ from __future__ import annotations
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
+from django_cfg_tasks.api.acts import (
+    BulkViewSet,
+    CancelViewSet,
+    EnqueueViewSet,
+    RetryViewSet,
+    RunScheduleViewSet,
+    SwitchScheduleViewSet,
+    SwitchTaskViewSet,
+)
 from django_cfg_tasks.api.aggregates import OverviewView, StatsView, TimelineView
 from django_cfg_tasks.api.export import ExportView
 from django_cfg_tasks.api.live import HealthView, QueueViewSet, ScheduleViewSet, TaskViewSet, WorkerViewSet
@@ -27,5 +36,17 @@ _live = [
     path("health/", HealthView.as_view({"get": "retrieve"}), name="health"),
 ]
 
-# The log's own first: a job may have any id.
-urlpatterns = [*_aggregates, *_live, *router.urls]
+# Names of tasks may hold a slash.
+_acts = [
+    path("logs/bulk/", BulkViewSet.as_view({"post": "bulk"}), name="log-bulk"),
+    path("logs/<str:key>/retry/", RetryViewSet.as_view({"post": "retry"}), name="log-retry"),
+    path("logs/<str:key>/cancel/", CancelViewSet.as_view({"post": "cancel"}), name="log-cancel"),
+    path("tasks/<path:name>/enable/", SwitchTaskViewSet.as_view({"post": "enable"}), name="task-enable"),
+    path("tasks/<path:name>/disable/", SwitchTaskViewSet.as_view({"post": "disable"}), name="task-disable"),
+    path("tasks/<path:name>/enqueue/", EnqueueViewSet.as_view({"post": "enqueue"}), name="task-enqueue"),
+    path("schedules/<path:name>/run/", RunScheduleViewSet.as_view({"post": "run"}), name="schedule-run"),
+    path("schedules/<path:name>/pause/", SwitchScheduleViewSet.as_view({"post": "pause"}), name="schedule-pause"),
+    path("schedules/<path:name>/resume/", SwitchScheduleViewSet.as_view({"post": "resume"}), name="schedule-resume"),
+]
+
+urlpatterns = [*_aggregates, *_live, *_acts, *router.urls]

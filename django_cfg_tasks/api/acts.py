@@ -1,0 +1,299 @@
+"""What can be done over the API: to jobs, to tasks and to schedules. Each act asks for a permission of its own.
+
+404 for what is unknown, 409 with the reason for what can't be done as things stand, 503 while Redis or SQL is away.
+Every act is kept by `audit`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from django.db.models import Max
+from rest_framework import exceptions, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from django_cfg_tasks.api import audit
+from django_cfg_tasks.api.act_serializers import (
+    Body,
+    BulkAnswerSerializer,
+    BulkSerializer,
+    EnqueueSerializer,
+    JobSerializer,
+    SwitchedScheduleSerializer,
+    SwitchedTaskSerializer,
+)
+from django_cfg_tasks.api.base import TasksView, check_parameters
+from django_cfg_tasks.api.bulk import bulk
+from django_cfg_tasks.api.engine import Conflict, answered
+from django_cfg_tasks.api.filters import FILTERS, filtered_by
+from django_cfg_tasks.api.logs import find_log
+from django_cfg_tasks.api.permissions import CANCEL, MANAGE, RETRY, RUN
+from django_cfg_tasks.client import get_rearq_client
+from django_cfg_tasks.exceptions import ArgumentsError, EnqueueError, StoreUnavailableError, UnknownTaskError
+from django_cfg_tasks.jobs import JobRecord
+from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.registry import tasks
+from django_cfg_tasks.reruns import LINK, rerun_of
+from django_cfg_tasks.task import Task
+
+MOST_KEY = 255
+"""The longest ``Idempotency-Key``."""
+
+
+class ActViewSet(TasksView, GenericViewSet[Any]):
+    """An act: POST alone, with a body that is read in full, and no parameters."""
+
+    pagination_class = None
+    filter_backends = ()
+    serializer_class: Any = Body
+    http_method_names = ["post", "options"]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Let in who may, and refuse parameters."""
+        super().initial(request, *args, **kwargs)
+        check_parameters(request, ())
+
+    def read(self, request: Request) -> dict[str, Any]:
+        """Return the body's fields; ValidationError names those that can't be used."""
+        try:
+            body = self.get_serializer(data=request.data)
+        except RecursionError as error:
+            raise exceptions.ParseError("The body is nested too deeply.") from error
+        body.is_valid(raise_exception=True)
+        return dict(body.validated_data)
+
+
+class RetryViewSet(ActViewSet):
+    """Run a job again."""
+
+    required_permission = RETRY
+
+    def retry(self, request: Request, key: str) -> Response:
+        """Enqueue a new job with the task, arguments and options of one that is final; 409 where it is not."""
+        self.read(request)
+        log = find_log(key, TaskLog.objects.only("job_id"))
+        client = get_rearq_client()
+        with answered():
+            old = client.load([log.job_id]).get(log.job_id)
+            if old is None:
+                raise Conflict("The job itself was deleted, only its history is left: it can't be run again.")
+            if not old.status.is_final:
+                raise Conflict(f"The job is {old.status}: only one that has ended can be run again.")
+            new = _rerun_of(old)
+            [existing] = client.enqueue([new])
+        if existing is not None:
+            raise Conflict(f"The task is unique, and an equal job is not done: {existing.job_id}.")
+        audit.record(request, f"run again as {new.job_id}", f"Job {log.job_id}", log)
+        return Response(JobSerializer(_shown(new)).data, status=status.HTTP_201_CREATED)
+
+
+class CancelViewSet(ActViewSet):
+    """Cancel a job."""
+
+    required_permission = CANCEL
+
+    def cancel(self, request: Request, key: str) -> Response:
+        """Cancel a job that is not final, and tell one that runs to stop; 409 where it is final."""
+        self.read(request)
+        log = find_log(key, TaskLog.objects.only("job_id"))
+        client = get_rearq_client()
+        with answered():
+            record = client.load([log.job_id]).get(log.job_id)
+            if record is None:
+                raise Conflict("The job itself was deleted, only its history is left.")
+            if record.status.is_final or log.job_id not in client.cancel_many([log.job_id]):
+                ended = client.load([log.job_id]).get(log.job_id, record)
+                raise Conflict(f"The job has ended already: {ended.status}.")
+        audit.record(request, "canceled", f"Job {log.job_id}", log)
+        return Response(JobSerializer(_shown(record) | {"status": "canceled"}).data)
+
+
+class BulkViewSet(ActViewSet):
+    """Retry or cancel many jobs."""
+
+    serializer_class = BulkSerializer
+
+    def bulk(self, request: Request) -> Response:
+        """Retry or cancel all jobs that a filter lets through, of those that are known now; by a job of its own."""
+        asked = self.read(request)
+        self.required_permission = RETRY if asked["action"] == "retry" else CANCEL
+        self.check_permissions(request)
+        query = _query_of(asked["filter"])
+        filtered_by(query, TaskLog.objects.all())  # refuses here what the job could not read
+        last = TaskLog.objects.aggregate(last=Max("pk"))["last"] or 0
+        with answered():
+            job = bulk.using(user=request.user.pk, queue=_queue()).enqueue(asked["action"], query, last)
+        audit.record(request, f"{asked['action']}, by the job {job.job_id}", f"All jobs with {query}")
+        answer = BulkAnswerSerializer({"job_id": job.job_id, "action": asked["action"]})
+        return Response(answer.data, status=status.HTTP_202_ACCEPTED)
+
+
+class SwitchTaskViewSet(ActViewSet):
+    """Switch a task off and on, for all processes."""
+
+    required_permission = MANAGE
+
+    def enable(self, request: Request, name: str) -> Response:
+        """Let jobs of a task start again."""
+        return self._switch(request, name, True)
+
+    def disable(self, request: Request, name: str) -> Response:
+        """Let no job of a task start, and none be enqueued, until it is enabled; those that run go on."""
+        return self._switch(request, name, False)
+
+    def _switch(self, request: Request, name: str, enabled: bool) -> Response:
+        self.read(request)
+        task, client = _declared(name), get_rearq_client()
+        with answered():
+            (client.enable if enabled else client.disable)(task)
+        audit.record(request, "enabled" if enabled else "disabled", f"Task {name}")
+        return Response(SwitchedTaskSerializer({"name": name, "enabled": enabled}).data)
+
+
+class SwitchScheduleViewSet(ActViewSet):
+    """Pause and resume a schedule, for all timers."""
+
+    required_permission = MANAGE
+
+    def pause(self, request: Request, name: str) -> Response:
+        """Leave out what a cron task is due for, until it is resumed; it is not made up for."""
+        return self._switch(request, name, True)
+
+    def resume(self, request: Request, name: str) -> Response:
+        """Let a cron task run at its due times again."""
+        return self._switch(request, name, False)
+
+    def _switch(self, request: Request, name: str, paused: bool) -> Response:
+        self.read(request)
+        task, client = _declared(name), get_rearq_client()
+        with answered():
+            (client.pause if paused else client.resume)(task)
+        audit.record(request, "paused" if paused else "resumed", f"Schedule of {name}")
+        return Response(SwitchedScheduleSerializer({"task": name, "paused": paused}).data)
+
+
+class RunScheduleViewSet(ActViewSet):
+    """Run a cron task now."""
+
+    required_permission = RUN
+
+    def run(self, request: Request, name: str) -> Response:
+        """Enqueue a job of a cron task at once, whatever its schedule says; 409 where the task is disabled."""
+        self.read(request)
+        task = _declared(name)
+        if task.cron is None:
+            raise exceptions.NotFound(f"The task {name!r} has no schedule.")
+        job, _ = _enqueued(task.using(user=request.user.pk), [], {})
+        audit.record(request, f"run as {job.job_id}", f"Schedule of {name}")
+        return Response(JobSerializer(_shown(job)).data, status=status.HTTP_201_CREATED)
+
+
+class EnqueueViewSet(ActViewSet):
+    """Enqueue a job of a task that allows it."""
+
+    required_permission = RUN
+    serializer_class = EnqueueSerializer
+
+    def enqueue(self, request: Request, name: str) -> Response:
+        """Enqueue a job of a task that is declared with ``allow_api=True``.
+
+        201 with the new job. With the header ``Idempotency-Key``, the same request of the same user again is answered
+        with 200 and the job of the first; 409 if it asks for something else.
+        """
+        asked = self.read(request)
+        task = _declared(name)
+        if not task.options.allow_api:
+            raise exceptions.PermissionDenied(f"The task {name!r} is not declared with allow_api=True.")
+        if "countdown" in asked and "eta" in asked:
+            raise exceptions.ValidationError({"eta": ["countdown and eta both say when; give one of them."]})
+        args, kwargs = asked.pop("args", []), asked.pop("kwargs", {})
+        try:
+            task.codec.check(args, kwargs)
+        except ArgumentsError as error:
+            raise exceptions.ValidationError({"detail": str(error)}) from error
+        key = request.headers.get("Idempotency-Key")
+        with answered():
+            calling = task.using(user=request.user.pk, **asked)
+        if key is not None:
+            calling = calling.using(job_id=_id_of_key(key, name, request.user.pk))
+        job, created = _enqueued(calling, args, kwargs)
+        if created:
+            audit.record(request, f"enqueued as {job.job_id}", f"Task {name}")
+        return Response(
+            JobSerializer(_shown(job)).data, status=status.HTTP_201_CREATED if created else status.HTTP_200_OK
+        )
+
+
+def _declared(name: str) -> Task[..., Any]:
+    """Return a task of the project; NotFound where there is none of that name."""
+    if name not in tasks:
+        raise exceptions.NotFound(f"No task is called {name!r}.")
+    return tasks[name]
+
+
+def _rerun_of(old: JobRecord) -> JobRecord:
+    try:
+        return rerun_of(old)
+    except UnknownTaskError as error:
+        raise Conflict(f"The job's task {old.task!r} is not declared any more.") from error
+    except EnqueueError as error:
+        if isinstance(error.__cause__, StoreUnavailableError):
+            raise
+        raise Conflict(f"The job can't be run again: {error}") from error
+
+
+def _enqueued(task: Task[..., Any], args: list[Any], kwargs: dict[str, Any]) -> tuple[JobRecord, bool]:
+    """Return the job, and whether it is new; Conflict where another one is in its way."""
+    with answered():
+        record = task.record(args, kwargs)
+        [existing] = get_rearq_client().enqueue([record])
+    if existing is None:
+        return record, True
+    if existing.job_id != record.job_id:
+        raise Conflict(f"The task is unique, and an equal job is not done: {existing.job_id}.")
+    if (existing.args, existing.kwargs) != (record.args, record.kwargs):
+        raise Conflict("The Idempotency-Key was used for a call with other arguments.")
+    return existing, False
+
+
+def _id_of_key(key: str, task: str, user: Any) -> str:
+    if not 0 < len(key) <= MOST_KEY or not key.isprintable():
+        raise exceptions.ValidationError({"Idempotency-Key": [f"1 to {MOST_KEY} printable characters."]})
+    return f"api:{hashlib.sha256(repr((task, str(user), key)).encode()).hexdigest()[:40]}"
+
+
+def _query_of(wanted: dict[str, Any]) -> dict[str, str]:
+    """Return a filter as a query string would have it; ValidationError names what can't be."""
+    errors: dict[str, list[str]] = {}
+    query: dict[str, str] = {}
+    for name, value in wanted.items():
+        if name not in FILTERS:
+            errors[name] = [f"Unknown filter. Known: {', '.join(sorted(FILTERS))}."]
+        elif isinstance(value, bool):
+            query[name] = str(value).lower()
+        elif isinstance(value, str | int | float):
+            query[name] = str(value)
+        else:
+            errors[name] = ["A text, a number, true or false."]
+    if errors:
+        raise exceptions.ValidationError({"filter": errors})
+    return query
+
+
+def _queue() -> str:
+    """Return a queue that the project's workers serve, for the package's own jobs."""
+    used = sorted({task.options.queue for task in tasks})
+    return "default" if "default" in used or not used else used[0]
+
+
+def _shown(record: JobRecord) -> dict[str, Any]:
+    return {
+        "job_id": record.job_id,
+        "task_name": record.task,
+        "queue_name": record.queue,
+        "status": record.status.value,
+        "retry_of": record.options.get(LINK),
+    }
