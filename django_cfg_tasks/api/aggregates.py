@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from typing import Any
 
@@ -148,4 +147,5 @@ def _live() -> tuple[dict[str, Any] | None, str | None]:
 
 
 async def _queues_and_workers(client: ReArqClient) -> tuple[list[live.QueueState], list[live.WorkerState]]:
-    return await asyncio.gather(live.queues(client), live.workers(client))
+    workers = await live.workers(client)  # of Redis alone: where it is away, SQL is not asked in vain
+    return await live.queues(client), workers
