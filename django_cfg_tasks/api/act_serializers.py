@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from django_cfg_tasks.jobs import JobStatus
+from django_cfg_tasks.models import STATUS_LABELS
 
 ACTIONS = ("retry", "cancel")
 
@@ -29,7 +29,7 @@ class JobSerializer(serializers.Serializer[Any]):
     job_id = serializers.CharField()
     task_name = serializers.CharField()
     queue_name = serializers.CharField()
-    status = serializers.ChoiceField([status.value for status in JobStatus])
+    status = serializers.ChoiceField([(status.value, label) for status, label in STATUS_LABELS.items()])
     retry_of = serializers.CharField(allow_null=True, help_text="The job that it runs again.")
 
 

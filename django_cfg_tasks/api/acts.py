@@ -31,6 +31,7 @@ from django_cfg_tasks.api.engine import Conflict, answered
 from django_cfg_tasks.api.filters import FILTERS, filtered_by
 from django_cfg_tasks.api.logs import find_log
 from django_cfg_tasks.api.permissions import CANCEL, MANAGE, RETRY, RUN
+from django_cfg_tasks.api.schema import described
 from django_cfg_tasks.client import get_rearq_client
 from django_cfg_tasks.exceptions import ArgumentsError, EnqueueError, StoreUnavailableError, UnknownTaskError
 from django_cfg_tasks.jobs import JobRecord
@@ -41,6 +42,8 @@ from django_cfg_tasks.task import Task
 
 MOST_KEY = 255
 """The longest ``Idempotency-Key``."""
+_TASK_ERRORS = (404, 415, 503)
+_JOB_ERRORS = (404, 409, 415, 503)
 
 
 class ActViewSet(TasksView, GenericViewSet[Any]):
@@ -71,6 +74,7 @@ class RetryViewSet(ActViewSet):
 
     required_permission = RETRY
 
+    @described(request=None, responses={201: JobSerializer}, errors=_JOB_ERRORS)
     def retry(self, request: Request, key: str) -> Response:
         """Enqueue a new job with the task, arguments and options of one that is final; 409 where it is not."""
         self.read(request)
@@ -95,6 +99,7 @@ class CancelViewSet(ActViewSet):
 
     required_permission = CANCEL
 
+    @described(request=None, responses={200: JobSerializer}, errors=_JOB_ERRORS)
     def cancel(self, request: Request, key: str) -> Response:
         """Cancel a job that is not final, and tell one that runs to stop; 409 where it is final."""
         self.read(request)
@@ -116,6 +121,7 @@ class BulkViewSet(ActViewSet):
 
     serializer_class = BulkSerializer
 
+    @described(request=BulkSerializer, responses={202: BulkAnswerSerializer}, errors=(409, 415, 503))
     def bulk(self, request: Request) -> Response:
         """Retry or cancel all jobs that a filter lets through, of those that are known now; by a job of its own."""
         asked = self.read(request)
@@ -136,10 +142,12 @@ class SwitchTaskViewSet(ActViewSet):
 
     required_permission = MANAGE
 
+    @described(request=None, responses={200: SwitchedTaskSerializer}, errors=_TASK_ERRORS)
     def enable(self, request: Request, name: str) -> Response:
         """Let jobs of a task start again."""
         return self._switch(request, name, True)
 
+    @described(request=None, responses={200: SwitchedTaskSerializer}, errors=_TASK_ERRORS)
     def disable(self, request: Request, name: str) -> Response:
         """Let no job of a task start, and none be enqueued, until it is enabled; those that run go on."""
         return self._switch(request, name, False)
@@ -158,10 +166,12 @@ class SwitchScheduleViewSet(ActViewSet):
 
     required_permission = MANAGE
 
+    @described(request=None, responses={200: SwitchedScheduleSerializer}, errors=_TASK_ERRORS)
     def pause(self, request: Request, name: str) -> Response:
         """Leave out what a cron task is due for, until it is resumed; it is not made up for."""
         return self._switch(request, name, True)
 
+    @described(request=None, responses={200: SwitchedScheduleSerializer}, errors=_TASK_ERRORS)
     def resume(self, request: Request, name: str) -> Response:
         """Let a cron task run at its due times again."""
         return self._switch(request, name, False)
@@ -180,6 +190,7 @@ class RunScheduleViewSet(ActViewSet):
 
     required_permission = RUN
 
+    @described(request=None, responses={201: JobSerializer}, errors=_JOB_ERRORS)
     def run(self, request: Request, name: str) -> Response:
         """Enqueue a job of a cron task at once, whatever its schedule says; 409 where the task is disabled."""
         self.read(request)
@@ -197,6 +208,12 @@ class EnqueueViewSet(ActViewSet):
     required_permission = RUN
     serializer_class = EnqueueSerializer
 
+    @described(
+        request=EnqueueSerializer,
+        responses={201: JobSerializer, 200: JobSerializer},
+        headers={"Idempotency-Key": ("Makes a request that is sent again answer with the job of the first.", MOST_KEY)},
+        errors=_JOB_ERRORS,
+    )
     def enqueue(self, request: Request, name: str) -> Response:
         """Enqueue a job of a task that is declared with ``allow_api=True``.
 

@@ -21,6 +21,7 @@ from django_cfg_tasks.api.live_serializers import (
     TaskSerializer,
     WorkerSerializer,
 )
+from django_cfg_tasks.api.schema import described
 from django_cfg_tasks.conf import get_config
 from django_cfg_tasks.health import check_health
 from django_cfg_tasks.jobs import JobStatus
@@ -42,6 +43,7 @@ class WorkerViewSet(LiveViewSet):
 
     serializer_class = WorkerSerializer
 
+    @described(responses={200: WorkerSerializer(many=True)}, errors=(503,))
     def list(self, request: Request) -> Response:
         """List the worker and timer processes: those that are alive, and those that ended without a word."""
         found = ask(live.workers)
@@ -60,6 +62,7 @@ class QueueViewSet(LiveViewSet):
 
     serializer_class = QueueSerializer
 
+    @described(responses={200: QueueSerializer(many=True)}, errors=(503,))
     def list(self, request: Request) -> Response:
         """List all queues that tasks declare, workers serve or jobs wait in."""
         return Response(self.get_serializer(ask(live.queues), many=True).data)
@@ -70,6 +73,7 @@ class TaskViewSet(LiveViewSet):
 
     serializer_class = TaskSerializer
 
+    @described(responses={200: TaskSerializer(many=True)}, errors=(503,))
     def list(self, request: Request) -> Response:
         """List the tasks that this process knows, by name."""
         return Response(self.get_serializer(ask(live.declared_tasks), many=True).data)
@@ -80,6 +84,7 @@ class ScheduleViewSet(LiveViewSet):
 
     serializer_class = ScheduleSerializer
 
+    @described(responses={200: ScheduleSerializer(many=True)}, errors=(503,))
     def list(self, request: Request) -> Response:
         """List the cron tasks that this process knows, with their next and last runs."""
         return Response(self.get_serializer(ask(live.schedules), many=True).data)
@@ -99,6 +104,7 @@ class HealthView(TasksView, GenericViewSet[Any]):
         """Let everybody in where the configuration says so."""
         return [] if get_config().public_health else super().get_permissions()
 
+    @described(responses={200: HealthSerializer, 503: HealthSerializer}, errors=(401,))
     def retrieve(self, request: Request) -> Response:
         """Answer 200 if Redis, SQL, the timer and each queue are well, else 503; the details say what is not."""
         with answered():
