@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -69,39 +69,36 @@ class TaskLogViewSet(TasksView, ReadOnlyModelViewSet[TaskLog]):
 
         The latter as far as arguments are shown, and among those that were enqueued shortly before and after it.
         """
-        log = self.get_object()
-        found = {other.pk: other for other in [*linked(log), *alike(log)]}
-        return Response(RelatedSerializer({"results": list(found.values())[:MOST_RELATED]}).data)
+        return Response(RelatedSerializer({"results": related_to(self.get_object())}).data)
 
 
-def linked(log: TaskLog) -> list[TaskLog]:
-    """Return up to `MOST_RELATED` jobs that run this one again or that it runs again, newest first."""
-    link = Q(retry_of__gt="", retry_of=log.job_id)
-    if log.retry_of:
-        link |= Q(job_id=log.retry_of) | Q(retry_of__gt="", retry_of=log.retry_of)
-    return list(TaskLog.objects.filter(link).exclude(pk=log.pk).only(*LIST_COLUMNS)[:MOST_RELATED])
-
-
-def alike(log: TaskLog) -> list[TaskLog]:
-    """Return up to `MOST_RELATED` other jobs of the same task with the same arguments, newest first.
+def related_to(log: TaskLog) -> list[TaskLog]:
+    """Return up to `MOST_RELATED` other jobs, newest first, in one query.
 
     A task may have millions, and no index knows arguments: only `NEIGHBOURS` on both sides are looked at. Where a task
     keeps its arguments out of the log, none are known to be alike.
     """
+    linked = Q(retry_of__gt="", retry_of=log.job_id)
+    if log.retry_of:
+        linked |= Q(job_id=log.retry_of) | Q(retry_of__gt="", retry_of=log.retry_of)
+    near = [TaskLog.objects.filter(linked).order_by()[:MOST_RELATED]]
+    wanted = linked
     task = tasks.get(log.task_name)
-    if task is not None and not task.options.log_args:
-        return []
-    same = TaskLog.objects.filter(task_name=log.task_name)
-    sides = (
-        same.filter(enqueue_time__gte=log.enqueue_time).order_by("enqueue_time"),
-        same.filter(enqueue_time__lt=log.enqueue_time).order_by("-enqueue_time"),
-    )
-    parts: list[str] = []
-    params: list[Any] = []
-    for side in sides:
-        sql, values = side.values("pk")[:NEIGHBOURS].query.get_compiler(side.db).as_sql()
-        parts.append(f"SELECT * FROM ({sql}) AS side_{len(parts)}")  # noqa: S608 - Django's own SQL
-        params += values
-    near = RawSQL(" UNION ALL ".join(parts), params)  # noqa: S611
-    found = TaskLog.objects.filter(pk__in=near, args=log.args, kwargs=log.kwargs).exclude(pk=log.pk)
+    if task is None or task.options.log_args:
+        same = TaskLog.objects.filter(task_name=log.task_name)
+        near.append(same.filter(enqueue_time__gte=log.enqueue_time).order_by("enqueue_time")[:NEIGHBOURS])
+        near.append(same.filter(enqueue_time__lt=log.enqueue_time).order_by("-enqueue_time")[:NEIGHBOURS])
+        wanted |= Q(args=log.args, kwargs=log.kwargs)
+    found = TaskLog.objects.filter(wanted, pk__in=_any_of(near)).exclude(pk=log.pk)
     return list(found.only(*LIST_COLUMNS)[:MOST_RELATED])
+
+
+def _any_of(parts: Sequence[QuerySet[TaskLog]]) -> RawSQL:
+    """Return the ids of all ``parts``, each with a limit of its own, which not every database takes in a union."""
+    selects: list[str] = []
+    params: list[Any] = []
+    for part in parts:
+        sql, values = part.values("pk").query.get_compiler(part.db).as_sql()
+        selects.append(f"SELECT * FROM ({sql}) AS part_{len(selects)}")  # noqa: S608 - Django's own SQL
+        params += values
+    return RawSQL(" UNION ALL ".join(selects), params)  # noqa: S611

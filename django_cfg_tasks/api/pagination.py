@@ -109,7 +109,7 @@ class LogPagination(BasePagination):
         if len(rows) > size:
             following = replace_query_param(self._url, "page", number + 1)
             if skipped + size > MAX_OFFSET:
-                cursor = _cursor("after", page[-1])
+                cursor = cursor_beyond("after", page[-1])
                 following = replace_query_param(remove_query_param(self._url, "page"), "cursor", cursor)
                 following = following if self._by_time else None
         self._head = {
@@ -136,7 +136,7 @@ class LogPagination(BasePagination):
         return page
 
     def _link(self, direction: str, rows: Sequence[TaskLog]) -> str | None:
-        return replace_query_param(self._url, "cursor", _cursor(direction, rows[0])) if rows else None
+        return replace_query_param(self._url, "cursor", cursor_beyond(direction, rows[0])) if rows else None
 
 
 def _with_count(queryset: Logs) -> Logs | None:
@@ -169,7 +169,8 @@ def _beyond(queryset: Logs, direction: str, moment: dt.datetime, row_id: int) ->
     return newer.order_by("enqueue_time", "id")
 
 
-def _cursor(direction: str, row: TaskLog) -> str:
+def cursor_beyond(direction: str, row: TaskLog) -> str:
+    """Return the cursor of the page ``after`` or ``before`` this row."""
     text = json.dumps([direction, row.enqueue_time.isoformat(), row.pk], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 

@@ -96,7 +96,7 @@ class TestDetail:
         upsert([succeeded(f"job-{n}") for n in range(3)])
         with django_assert_num_queries(3):
             staff.get(f"{LOGS}job-1/")
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(4):
             staff.get(f"{LOGS}job-1/related/")
 
     def test_retries_are_linked_both_ways(self, staff: Client) -> None:
