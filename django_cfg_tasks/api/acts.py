@@ -42,8 +42,7 @@ from django_cfg_tasks.task import Task
 
 MOST_KEY = 255
 """The longest ``Idempotency-Key``."""
-_TASK_ERRORS = (404, 415, 503)
-_JOB_ERRORS = (404, 409, 415, 503)
+_ERRORS = (409, 503)
 
 
 class ActViewSet(TasksView, GenericViewSet[Any]):
@@ -74,7 +73,7 @@ class RetryViewSet(ActViewSet):
 
     required_permission = RETRY
 
-    @described(request=None, responses={201: JobSerializer}, errors=_JOB_ERRORS)
+    @described(responses={201: JobSerializer}, errors=_ERRORS)
     def retry(self, request: Request, key: str) -> Response:
         """Enqueue a new job with the task, arguments and options of one that is final; 409 where it is not."""
         self.read(request)
@@ -99,7 +98,7 @@ class CancelViewSet(ActViewSet):
 
     required_permission = CANCEL
 
-    @described(request=None, responses={200: JobSerializer}, errors=_JOB_ERRORS)
+    @described(responses={200: JobSerializer}, errors=_ERRORS)
     def cancel(self, request: Request, key: str) -> Response:
         """Cancel a job that is not final, and tell one that runs to stop; 409 where it is final."""
         self.read(request)
@@ -121,7 +120,7 @@ class BulkViewSet(ActViewSet):
 
     serializer_class = BulkSerializer
 
-    @described(request=BulkSerializer, responses={202: BulkAnswerSerializer}, errors=(409, 415, 503))
+    @described(request=BulkSerializer, responses={202: BulkAnswerSerializer}, errors=_ERRORS)
     def bulk(self, request: Request) -> Response:
         """Retry or cancel all jobs that a filter lets through, of those that are known now; by a job of its own."""
         asked = self.read(request)
@@ -142,12 +141,12 @@ class SwitchTaskViewSet(ActViewSet):
 
     required_permission = MANAGE
 
-    @described(request=None, responses={200: SwitchedTaskSerializer}, errors=_TASK_ERRORS)
+    @described(responses={200: SwitchedTaskSerializer}, errors=_ERRORS)
     def enable(self, request: Request, name: str) -> Response:
         """Let jobs of a task start again."""
         return self._switch(request, name, True)
 
-    @described(request=None, responses={200: SwitchedTaskSerializer}, errors=_TASK_ERRORS)
+    @described(responses={200: SwitchedTaskSerializer}, errors=_ERRORS)
     def disable(self, request: Request, name: str) -> Response:
         """Let no job of a task start, and none be enqueued, until it is enabled; those that run go on."""
         return self._switch(request, name, False)
@@ -166,12 +165,12 @@ class SwitchScheduleViewSet(ActViewSet):
 
     required_permission = MANAGE
 
-    @described(request=None, responses={200: SwitchedScheduleSerializer}, errors=_TASK_ERRORS)
+    @described(responses={200: SwitchedScheduleSerializer}, errors=_ERRORS)
     def pause(self, request: Request, name: str) -> Response:
         """Leave out what a cron task is due for, until it is resumed; it is not made up for."""
         return self._switch(request, name, True)
 
-    @described(request=None, responses={200: SwitchedScheduleSerializer}, errors=_TASK_ERRORS)
+    @described(responses={200: SwitchedScheduleSerializer}, errors=_ERRORS)
     def resume(self, request: Request, name: str) -> Response:
         """Let a cron task run at its due times again."""
         return self._switch(request, name, False)
@@ -190,7 +189,7 @@ class RunScheduleViewSet(ActViewSet):
 
     required_permission = RUN
 
-    @described(request=None, responses={201: JobSerializer}, errors=_JOB_ERRORS)
+    @described(responses={201: JobSerializer}, errors=_ERRORS)
     def run(self, request: Request, name: str) -> Response:
         """Enqueue a job of a cron task at once, whatever its schedule says; 409 where the task is disabled."""
         self.read(request)
@@ -212,7 +211,7 @@ class EnqueueViewSet(ActViewSet):
         request=EnqueueSerializer,
         responses={201: JobSerializer, 200: JobSerializer},
         headers={"Idempotency-Key": ("Makes a request that is sent again answer with the job of the first.", MOST_KEY)},
-        errors=_JOB_ERRORS,
+        errors=_ERRORS,
     )
     def enqueue(self, request: Request, name: str) -> Response:
         """Enqueue a job of a task that is declared with ``allow_api=True``.

@@ -19,6 +19,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 
+from django_cfg_tasks.api import schema as openapi
 from django_cfg_tasks.api.permissions import VIEW
 from django_cfg_tasks.api.throttling import AggregateThrottle
 from django_cfg_tasks.conf import get_config
@@ -47,6 +48,7 @@ class TasksView(views.APIView):
     requests by `throttling.AggregateThrottle`. ``known_parameters`` are those that a query may have.
     """
 
+    schema = openapi.inspector()
     required_permission: str = VIEW
     throttle_scope: str | None = None
     throttle_classes = (AggregateThrottle,)

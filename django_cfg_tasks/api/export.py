@@ -21,7 +21,7 @@ from django_cfg_tasks.api.base import TasksView
 from django_cfg_tasks.api.filters import FILTERS, filter_parameters, filtered, ordering, ordering_parameter
 from django_cfg_tasks.api.logs import LIST_COLUMNS
 from django_cfg_tasks.api.schema import described
-from django_cfg_tasks.api.serializers import TaskLogListSerializer
+from django_cfg_tasks.api.serializers import ExportRowSerializer
 from django_cfg_tasks.models import TaskLog
 
 ROWS_AT_ONCE = 1_000
@@ -43,7 +43,7 @@ class ExportView(TasksView):
             **filter_parameters(),
             **ordering_parameter(),
         },
-        responses={(200, "text/csv"): str, (200, "application/json"): TaskLogListSerializer(many=True)},
+        responses={(200, "text/csv"): str, (200, "application/json"): ExportRowSerializer(many=True)},
     )
     def get(self, request: Request) -> StreamingHttpResponse:
         """Stream the rows of the task log that the list's filters let through, as CSV or JSON.

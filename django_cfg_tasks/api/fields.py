@@ -34,7 +34,7 @@ class Parameter(forms.Field):
 class TextParameter(Parameter, forms.CharField):
     """A text as it stands, of at most 200 characters."""
 
-    schema = {"type": "string", "minLength": 1, "maxLength": MAX_NAME}
+    schema = {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": r"^[^\x00]*$"}
 
     def __init__(self, **options: Any) -> None:
         super().__init__(max_length=MAX_NAME, strip=False, **options)
@@ -50,6 +50,9 @@ class AnyOfParameter(TextParameter):
         self.max_length = None
         self.validators = self.validators[1:]  # the length is each value's own
         self.choices = tuple(choices)
+        if choices:
+            one = f"({'|'.join(choices)})"
+            self.schema = {"type": "string", "pattern": f"^{one}( *, *{one})*$"}
 
     def clean(self, value: Any) -> list[str]:
         """Return the values, each once."""
@@ -133,6 +136,8 @@ class ChoiceParameter(Parameter):
 
 class UserParameter(Parameter):
     """The primary key of a user."""
+
+    schema = {"type": "string", "minLength": 1}
 
     def to_python(self, value: Any) -> Any:
         if value in self.empty_values:

@@ -166,7 +166,8 @@ def ordering_parameter() -> dict[str, tuple[str, dict[str, Any]]]:
     text = (
         f"Columns between commas, with a minus for the largest first: {', '.join(ORDERINGS)}. Newest first if left out."
     )
-    return {"ordering": (text, {"type": "string", "minLength": 1})}
+    one = f"-?({'|'.join(ORDERINGS)})"
+    return {"ordering": (text, {"type": "string", "pattern": f"^{one}( *, *{one})*$"})}
 
 
 def filtered(request: Request, queryset: Logs) -> Logs:

@@ -104,7 +104,7 @@ class HealthView(TasksView, GenericViewSet[Any]):
         """Let everybody in where the configuration says so."""
         return [] if get_config().public_health else super().get_permissions()
 
-    @described(responses={200: HealthSerializer, 503: HealthSerializer}, errors=(401,))
+    @described(responses={200: HealthSerializer, 503: HealthSerializer})
     def retrieve(self, request: Request) -> Response:
         """Answer 200 if Redis, SQL, the timer and each queue are well, else 503; the details say what is not."""
         with answered():

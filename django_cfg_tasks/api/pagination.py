@@ -86,7 +86,11 @@ class LogPagination(BasePagination):
             {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
             for name, text, schema in (
                 ("page", f"The page's number; up to row {MAX_OFFSET}.", number),
-                ("page_size", "Rows of a page.", number | {"maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE}),
+                (
+                    "page_size",
+                    f"Rows of a page; more than {MAX_PAGE_SIZE} are {MAX_PAGE_SIZE}.",
+                    number | {"default": PAGE_SIZE},
+                ),
                 ("cursor", cursor, {"type": "string"}),
             )
         ]

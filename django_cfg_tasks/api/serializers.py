@@ -39,6 +39,19 @@ class TaskLogListSerializer(serializers.ModelSerializer[TaskLog]):
         read_only_fields = fields
 
 
+class ExportRowSerializer(serializers.ModelSerializer[TaskLog]):
+    """A row of an export."""
+
+    class Meta:
+        model = TaskLog
+        fields = (
+            *(name for name in TaskLogListSerializer.Meta.fields if name != "status_display"),
+            "error_class",
+            "error_message",
+        )
+        read_only_fields = fields
+
+
 class TaskLogSerializer(TaskLogListSerializer):
     """One job with everything that is known of it. What its task hides is hidden here as well."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
+from django_cfg_tasks.api import schema
 from django_cfg_tasks.api.acts import (
     BulkViewSet,
     CancelViewSet,
@@ -15,6 +16,7 @@ from django_cfg_tasks.api.acts import (
     SwitchTaskViewSet,
 )
 from django_cfg_tasks.api.aggregates import OverviewView, StatsView, TimelineView
+from django_cfg_tasks.api.description import SchemaView
 from django_cfg_tasks.api.export import ExportView
 from django_cfg_tasks.api.live import HealthView, QueueViewSet, ScheduleViewSet, TaskViewSet, WorkerViewSet
 from django_cfg_tasks.api.logs import TaskLogViewSet
@@ -48,5 +50,7 @@ _acts = [
     path("schedules/<path:name>/pause/", SwitchScheduleViewSet.as_view({"post": "pause"}), name="schedule-pause"),
     path("schedules/<path:name>/resume/", SwitchScheduleViewSet.as_view({"post": "resume"}), name="schedule-resume"),
 ]
+_schema = [path("schema/", SchemaView.as_view(), name="schema")] if schema.INSTALLED else []
 
-urlpatterns = [*_aggregates, *_live, *_acts, *router.urls]
+# The log's own first: a job may have any id.
+urlpatterns = [*_aggregates, *_live, *_acts, *_schema, *router.urls]
