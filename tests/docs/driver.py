@@ -43,7 +43,10 @@ def run_python(step: dict[str, str], namespace: dict[str, object]) -> None:
 
 
 def run_http(step: dict[str, str], namespace: dict[str, object]) -> None:
-    """Ask as a member of staff; ``{id}`` is the newest job's. The last answer is ``response``."""
+    """Ask as a member of staff; ``{id}`` is the newest job's. The last answer is ``response``.
+
+    A line is a method, an address, perhaps a body in JSON, and perhaps the status in a comment; else that is 200.
+    """
     from django.contrib.auth import get_user_model
     from django.test import Client
 
@@ -54,11 +57,14 @@ def run_http(step: dict[str, str], namespace: dict[str, object]) -> None:
     client = Client()
     client.force_login(staff)
     for line in step["text"].splitlines():
-        method, path = line.split("  #")[0].split()
+        request, _, comment = line.partition("  # ")
+        method, path, *body = request.split(maxsplit=2)
         if "{id}" in path:
             path = path.replace("{id}", str(TaskLog.objects.latest("id").pk))
-        response = client.generic(method, path)
-        assert response.status_code == 200, f"{step['place']}: {line}: {response.status_code} {response.content!r}"
+        response = client.generic(method, path, *body, content_type="application/json")
+        expected = int(comment[:3]) if comment[:3].isdigit() else 200
+        shown = "a stream" if response.streaming else response.content
+        assert response.status_code == expected, f"{step['place']}: {line}: {response.status_code} {shown!r}"
         namespace["response"] = response
 
 

@@ -66,6 +66,27 @@ def test_checks() -> None:
     assert headings == known
 
 
+def test_rest_endpoints() -> None:
+    from django_cfg_tasks.api import schema  # with models: the settings are ready here
+
+    rows = [row[0].strip("`") for row in pages.table(REFERENCE / "rest.md", "Endpoints")]
+    routes = [
+        f"{method.upper()} {path.removeprefix('/cfg/tasks/')}"
+        for path, methods in schema.document(None)["paths"].items()
+        for method in methods
+    ]
+    assert sorted(rows) == sorted(routes)
+
+
+def test_rest_filters() -> None:
+    from django_cfg_tasks.api.filters import FILTERS, ORDERINGS
+
+    rows = [row[0].strip("`") for row in pages.table(REFERENCE / "rest.md", "Jobs")]
+    assert rows == list(FILTERS)
+    text = (REFERENCE / "rest.md").read_text()
+    assert all(f"`{column}`" in text for column in ORDERINGS)
+
+
 def test_versions() -> None:
     project = tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["project"]
     page = pages.ROOT / "docs" / "explanation" / "compatibility.md"
