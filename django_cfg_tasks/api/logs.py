@@ -17,6 +17,7 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 from django_cfg_tasks.api.base import TasksView
 from django_cfg_tasks.api.filters import FILTERS, LogFilterBackend
 from django_cfg_tasks.api.pagination import LogPagination
+from django_cfg_tasks.api.schema import described
 from django_cfg_tasks.api.serializers import RelatedSerializer, TaskLogListSerializer, TaskLogSerializer
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.registry import tasks
@@ -64,6 +65,7 @@ class TaskLogViewSet(TasksView, ReadOnlyModelViewSet[TaskLog]):
         return found
 
     @action(detail=True, serializer_class=RelatedSerializer, filter_backends=(), pagination_class=None)
+    @described(responses=RelatedSerializer)
     def related(self, request: Request, pk: str) -> Response:
         """The jobs that ran it again, the one that it runs again, and other jobs of its task with the same arguments.
 

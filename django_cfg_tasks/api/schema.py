@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from rest_framework.schemas import DefaultSchema
 
 try:
+    from drf_spectacular.extensions import OpenApiSerializerExtension
     from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
     from drf_spectacular.openapi import AutoSchema
     from drf_spectacular.settings import SPECTACULAR_DEFAULTS, patched_settings
@@ -193,6 +194,16 @@ if INSTALLED:
             if shape is None:
                 shape = MISTAKES if code == status.HTTP_400_BAD_REQUEST else DETAIL
             return OpenApiResponse(shape, description=REASONS.get(_status(code), ""))
+
+    class _StrictBody(OpenApiSerializerExtension):  # type: ignore[misc, no-untyped-call, unused-ignore]
+        """Bodies refuse fields that nothing looks at."""
+
+        target_class = "django_cfg_tasks.api.act_serializers.Body"
+        match_subclasses = True
+
+        def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+            found = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)  # noqa: SLF001
+            return {**found, "additionalProperties": False}
 
     class _OurEndpoints(EndpointEnumerator):  # type: ignore[misc, unused-ignore]
         def should_include_endpoint(self, path: str, callback: Any) -> bool:
