@@ -37,6 +37,7 @@ ROUTES: dict[str, tuple[str, str, str, Any, int]] = {
     "task-list": ("get", "tasks/", VIEW, None, 200),
     "schedule-list": ("get", "schedules/", VIEW, None, 200),
     "health": ("get", "health/", VIEW, None, 503),
+    "schema": ("get", "schema/", VIEW, None, 200),
     "log-retry": ("post", "logs/some/retry/", RETRY, {}, 409),
     "log-cancel": ("post", "logs/some/cancel/", CANCEL, {}, 409),
     "log-bulk": ("post", "logs/bulk/", RETRY, BULK, 202),
