@@ -86,11 +86,7 @@ class LogPagination(BasePagination):
             {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
             for name, text, schema in (
                 ("page", f"The page's number; up to row {MAX_OFFSET}.", number),
-                (
-                    "page_size",
-                    f"Rows of a page; more than {MAX_PAGE_SIZE} are {MAX_PAGE_SIZE}.",
-                    number | {"default": PAGE_SIZE},
-                ),
+                ("page_size", "Rows of a page.", number | {"maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE}),
                 ("cursor", cursor, {"type": "string"}),
             )
         ]
@@ -203,9 +199,11 @@ def _number(request: Request, name: str, default: int, most: int | None = None) 
     text = request.query_params.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) < 1:
-        raise exceptions.ValidationError({name: ["A whole number from 1."]})
-    return int(text) if most is None else min(int(text), most)
+    readable = text.isascii() and text.isdecimal() and len(text) <= 18
+    if not readable or int(text) < 1 or (most is not None and int(text) > most):
+        upper = "" if most is None else f" to {most}"
+        raise exceptions.ValidationError({name: [f"A whole number from 1{upper}."]})
+    return int(text)
 
 
 def _previous(url: str, number: int) -> str | None:
