@@ -204,7 +204,7 @@ def test_skipped_while_the_job_before_runs_also_by_the_next_leader(make_project:
     leader_of([timer for timer in timers if timer is not leader])
     seen = runs(project.folder)
     more = {"plain ends": 2, "unique ends": 2}
-    wait_until(lambda: runs(project.folder) >= seen + Counter(more), "two more of each are done", 30)
+    wait_until(lambda: runs(project.folder) >= seen + Counter(more), "two more of each are done", 60)
     timers.remove(leader)
     end(*timers, worker)
     text = (project.folder / "shop" / "ledger.txt").read_text().splitlines()
