@@ -129,6 +129,7 @@ class TaskLog(models.Model):
             models.Index(fields=["-created_at"], name="cfg_task_log_created"),
             models.Index(fields=["-enqueue_time", "-id"], name="cfg_task_log_enqueued_id"),
             # What the API filters and orders by.
+            models.Index(fields=["queue_name", "-enqueue_time"], name="cfg_task_log_queue_enqueued"),
             models.Index(fields=["worker_id", "-enqueue_time"], name="cfg_task_log_worker_enqueued"),
             models.Index(fields=["finish_time", "id"], name="cfg_task_log_finished_id"),
             models.Index(fields=["duration_ms", "id"], name="cfg_task_log_duration_id"),

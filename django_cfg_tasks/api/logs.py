@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection
 
 from django.db.models import Q, QuerySet
-from django.db.models.expressions import RawSQL
 from django.http import Http404
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -15,7 +13,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from django_cfg_tasks.api.base import TasksView
-from django_cfg_tasks.api.filters import FILTERS, LogFilterBackend
+from django_cfg_tasks.api.filters import FILTERS, LogFilterBackend, any_of
 from django_cfg_tasks.api.pagination import LogPagination
 from django_cfg_tasks.api.schema import described
 from django_cfg_tasks.api.serializers import RelatedSerializer, TaskLogListSerializer, TaskLogSerializer
@@ -91,16 +89,5 @@ def related_to(log: TaskLog) -> list[TaskLog]:
         near.append(same.filter(enqueue_time__gte=log.enqueue_time).order_by("enqueue_time")[:NEIGHBOURS])
         near.append(same.filter(enqueue_time__lt=log.enqueue_time).order_by("-enqueue_time")[:NEIGHBOURS])
         wanted |= Q(args=log.args, kwargs=log.kwargs)
-    found = TaskLog.objects.filter(wanted, pk__in=_any_of(near)).exclude(pk=log.pk)
+    found = TaskLog.objects.filter(wanted, pk__in=any_of(near)).exclude(pk=log.pk)
     return list(found.only(*LIST_COLUMNS)[:MOST_RELATED])
-
-
-def _any_of(parts: Sequence[QuerySet[TaskLog]]) -> RawSQL:
-    """Return the ids of all ``parts``, each with a limit of its own, which not every database takes in a union."""
-    selects: list[str] = []
-    params: list[Any] = []
-    for part in parts:
-        sql, values = part.values("pk").query.get_compiler(part.db).as_sql()
-        selects.append(f"SELECT * FROM ({sql}) AS part_{len(selects)}")  # noqa: S608 - Django's own SQL
-        params += values
-    return RawSQL(" UNION ALL ".join(selects), params)  # noqa: S611

@@ -12,10 +12,11 @@ from django_cfg_tasks.models import TaskLog
 MOST_LOOKED_AT = 20_000
 """Values of one column at which it ends."""
 
+# That a name is not empty is said at each step: an index may have only rows of which that is so.
 _SKIP = (
     "SELECT '{column}', name FROM (WITH RECURSIVE names(name, n) AS ("
     "SELECT MIN({quoted}), 1 FROM {table}{where} UNION ALL "
-    "SELECT (SELECT MIN({quoted}) FROM {table} WHERE {quoted} > names.name), names.n + 1 "
+    "SELECT (SELECT MIN({quoted}) FROM {table}{where} AND {quoted} > names.name), names.n + 1 "
     "FROM names WHERE names.name IS NOT NULL AND names.n < {most}"
     ") SELECT name FROM names WHERE name IS NOT NULL) AS {column}_names"
 )

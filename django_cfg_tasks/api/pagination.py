@@ -25,7 +25,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
 
-from django_cfg_tasks.api.filters import NAME_LOOKUPS, NEWEST_FIRST
+from django_cfg_tasks.api.filters import MOST_FOUND, NAME_LOOKUPS, NEWEST_FIRST
 from django_cfg_tasks.models import TaskLog
 
 EXACT = 10_000
@@ -101,9 +101,10 @@ class LogPagination(BasePagination):
         if not rows and number > 1:
             raise exceptions.NotFound("That page is empty.")
         count = int(getattr(rows[0], "counted", 0)) if rows else 0
-        estimated = count > EXACT
+        # Of a search only the newest are found, so that a full count of them is a lower bound.
+        estimated = count > EXACT or ("search" in request.query_params and count >= MOST_FOUND)
         if estimated:
-            count = max(EXACT, skipped + len(rows), _estimate(queryset, request))
+            count = max(min(count, EXACT), skipped + len(rows), _estimate(queryset, request))
         page = rows[:size]
         following = None
         if len(rows) > size:

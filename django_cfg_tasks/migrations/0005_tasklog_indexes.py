@@ -29,6 +29,7 @@ class Migration(migrations.Migration):
     dependencies = [("tasks", "0004_tasklog_permissions")]
 
     operations = [
+        add("cfg_task_log_queue_enqueued", "queue_name", "-enqueue_time"),
         add("cfg_task_log_worker_enqueued", "worker_id", "-enqueue_time"),
         add("cfg_task_log_finished_id", "finish_time", "id"),
         add("cfg_task_log_duration_id", "duration_ms", "id"),

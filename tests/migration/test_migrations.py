@@ -17,6 +17,7 @@ INDEXES = {
     "cfg_task_log_success_enqueued": ["success", "enqueue_time"],
     "cfg_task_log_created": ["created_at"],
     "cfg_task_log_enqueued_id": ["enqueue_time", "id"],
+    "cfg_task_log_queue_enqueued": ["queue_name", "enqueue_time"],
     "cfg_task_log_worker_enqueued": ["worker_id", "enqueue_time"],
     "cfg_task_log_finished_id": ["finish_time", "id"],
     "cfg_task_log_duration_id": ["duration_ms", "id"],
