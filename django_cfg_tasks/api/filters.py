@@ -35,6 +35,8 @@ CLOCKS_DIFFER = dt.timedelta(hours=1)
 MOST_NAMES = 1_000
 MOST_FOUND = 1_000
 """Rows that ``search`` finds of each kind: by job id, task, worker, error's class, error's words."""
+NEWEST_ERRORS = 2_000
+"""Rows in which it looks for words that more than `MOST_FOUND` have."""
 
 
 class _Filter(django_filters.Filter):  # type: ignore[misc]  # django-filter has no types
@@ -86,7 +88,7 @@ class LogFilters(django_filters.FilterSet):  # type: ignore[misc]
     search = _Filter(
         fields.TextParameter(
             help_text="The beginning of a job id, a part of a task's or worker's name or of an error's class, "
-            f"or words of an error message. Of each kind, the newest {MOST_FOUND} are found."
+            f"or words of an error message. Of more than {MOST_FOUND} of a kind, only the newest are found."
         ),
         method="by_search",
     )
@@ -135,8 +137,11 @@ class LogFilters(django_filters.FilterSet):  # type: ignore[misc]
         for column, alike in _names_with(queryset, ("task_name", "worker_id", "error_class"), text, "search").items():
             if alike:
                 kinds.append(Q(**{f"{column}__in": alike}) & (HAS_ERROR if column == "error_class" else Q()))
-        kinds.append(HAS_ERROR & (_has_words(text) if is_postgres else Q(error_message__icontains=text)))
-        parts = [queryset.filter(kind).order_by(*NEWEST_FIRST)[:MOST_FOUND] for kind in kinds]
+        if not is_postgres:
+            kinds.append(HAS_ERROR & Q(error_message__icontains=text))
+        parts: list[Logs | RawSQL] = [queryset.filter(kind).order_by(*NEWEST_FIRST)[:MOST_FOUND] for kind in kinds]
+        if is_postgres:
+            parts.append(_with_words(queryset.filter(HAS_ERROR), text))
         return queryset.filter(pk__in=any_of(parts))
 
     def _by_status(self, queryset: Logs, status: JobStatus, wanted: bool) -> Logs:
@@ -196,16 +201,19 @@ def filtered_by(data: Mapping[str, str], queryset: Logs) -> Logs:
     return filters.filter_queryset(queryset)  # type: ignore[no-any-return]
 
 
-def any_of(parts: Sequence[Logs]) -> RawSQL:
+def any_of(parts: Sequence[Logs | RawSQL]) -> RawSQL:
     """Return the ids of all ``parts``, each with a limit of its own, which not every database takes in a union."""
     selects: list[str] = []
     params: list[Any] = []
     for part in parts:
-        try:
-            sql, values = part.values("pk").query.get_compiler(part.db).as_sql()
-        except EmptyResultSet:
-            continue
-        selects.append(f"SELECT * FROM ({sql}) AS part_{len(selects)}")  # noqa: S608 - Django's own SQL
+        if isinstance(part, RawSQL):
+            sql, values = part.sql, part.params
+        else:
+            try:
+                sql, values = part.values("id").query.get_compiler(part.db).as_sql()
+            except EmptyResultSet:
+                continue
+        selects.append(f"SELECT part_{len(selects)}.id FROM ({sql}) AS part_{len(selects)}")  # noqa: S608
         params += values
     return RawSQL(" UNION ALL ".join(selects) or "SELECT NULL WHERE 1 = 0", params)  # noqa: S611
 
@@ -235,10 +243,25 @@ def _names_with(queryset: Logs, columns: Collection[str], part: str, parameter: 
     return found
 
 
-def _has_words(text: str) -> RawSQL:
-    """Return the condition that the message has all words of ``text``, the last one perhaps as a beginning."""
-    return RawSQL(  # noqa: S611 - a constant, and a parameter
-        f"{MESSAGE_WORDS} @@ to_tsquery('simple', NULLIF(plainto_tsquery('simple', %s)::text, '') || ':*')",
-        [text],
-        output_field=BooleanField(),
+def _with_words(errors: Logs, text: str) -> RawSQL:
+    """Return the ids of ``errors`` whose message has all words of ``text``, the last one perhaps as a beginning.
+
+    Few that have them are all found by the index. To put many of them in order would cost seconds, so of those the ones
+    among the newest errors are taken.
+    """
+    query = "to_tsquery('simple', NULLIF(plainto_tsquery('simple', %s)::text, '') || ':*')"
+    words = f"{MESSAGE_WORDS} @@ {query}"
+    has_words = RawSQL(words, [text], output_field=BooleanField())  # noqa: S611 - a constant, and a parameter
+    few = errors.filter(has_words).order_by().values("id")[: MOST_FOUND + 1]
+    newest = errors.order_by(*NEWEST_FIRST).values("id", "error_message")[:NEWEST_ERRORS]
+    try:
+        few_sql, few_params = few.query.get_compiler(errors.db).as_sql()
+        newest_sql, newest_params = newest.query.get_compiler(errors.db).as_sql()
+    except EmptyResultSet:
+        return RawSQL("SELECT NULL::bigint AS id WHERE false", [])
+    return RawSQL(  # noqa: S611
+        "SELECT counted.id FROM (SELECT few.id, COUNT(*) OVER () AS found "  # noqa: S608 - Django's own SQL
+        f"FROM ({few_sql}) AS few) AS counted WHERE found <= {MOST_FOUND} "
+        f"UNION ALL SELECT newest.id FROM ({newest_sql}) AS newest WHERE {words}",
+        [*few_params, *newest_params, text],
     )

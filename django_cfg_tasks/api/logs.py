@@ -21,7 +21,7 @@ from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.registry import tasks
 
 LIST_COLUMNS = [field.name for field in TaskLog._meta.fields if field.name in TaskLogListSerializer.Meta.fields]
-NEIGHBOURS = 2_000
+NEIGHBOURS = 1_000
 """Jobs of the same task, before a job and after it, that are compared with it."""
 MOST_RELATED = 50
 

@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from django_cfg_tasks.api import filters, pagination
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import upsert
 from tests.api import LOGS, failed, ids, refused
@@ -109,6 +110,24 @@ def test_orders(staff: Client, order: str, expected: list[str]) -> None:
 def test_orders_of_what_has_ended(staff: Client, column: str) -> None:
     assert ids(staff.get(LOGS, {"ordering": column, "is_completed": "true"})) == ["old", "bad"]
     assert ids(staff.get(LOGS, {"ordering": f"-{column}", "is_completed": "true"})) == ["bad", "old"]
+
+
+@pytest.mark.parametrize("text", ["refused", "job-", "send", "host", "Conn"])
+def test_a_search_that_finds_much_finds_the_newest(staff: Client, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(filters, "MOST_FOUND", 5)
+    monkeypatch.setattr(filters, "NEWEST_ERRORS", 5)
+    monkeypatch.setattr(pagination, "MOST_FOUND", 5)
+    upsert(
+        [
+            failed(f"job-{n}", owner="host:1", error_message="refused", enqueue_time=NOON + dt.timedelta(hours=n))
+            for n in range(9)
+        ]
+    )
+    answer = staff.get(LOGS, {"search": text})
+    assert ids(answer) == ["job-8", "job-7", "job-6", "job-5", "job-4"]
+    assert answer.json()["count_is_estimate"] is True
+    assert ids(staff.get(LOGS, {"search": text, "job_id": "job-2"})) == ["job-2"]
+    assert ids(staff.get(LOGS, {"search": text, "task_name": "nothing"})) == []
 
 
 @pytest.mark.parametrize(
