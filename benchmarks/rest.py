@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import math
 import os
 import re
 import statistics
@@ -260,7 +261,7 @@ def measure(rounds: int) -> list[str]:
     slow = []
     for name, path in requests():
         times = sorted(timed(lambda path=path: ask(client, path)) for _ in range(rounds))
-        p50, p95 = statistics.median(times), times[min(len(times) - 1, round(0.95 * len(times)))]
+        p50, p95 = statistics.median(times), times[math.ceil(0.95 * len(times)) - 1]
         queries, scans = looked_at(client, path)
         marks = " ".join(
             word

@@ -129,10 +129,17 @@ class TaskLog(models.Model):
             models.Index(fields=["-created_at"], name="cfg_task_log_created"),
             models.Index(fields=["-enqueue_time", "-id"], name="cfg_task_log_enqueued_id"),
             # What the API filters and orders by.
+            # Of one column, PostgreSQL knows that its rows lie in its order: a day of millions is read by it.
+            models.Index(fields=["enqueue_time"], name="cfg_task_log_enqueued"),
             models.Index(fields=["queue_name", "-enqueue_time"], name="cfg_task_log_queue_enqueued"),
             models.Index(fields=["worker_id", "-enqueue_time"], name="cfg_task_log_worker_enqueued"),
             models.Index(fields=["finish_time", "id"], name="cfg_task_log_finished_id"),
             models.Index(fields=["duration_ms", "id"], name="cfg_task_log_duration_id"),
+            models.Index(
+                fields=["user", "-enqueue_time"],
+                name="cfg_task_log_user_enqueued",
+                condition=models.Q(user__isnull=False),
+            ),
             models.Index(
                 fields=["job_retries", "-enqueue_time"],
                 name="cfg_task_log_retries_enqueued",

@@ -92,15 +92,14 @@ class OverviewView(TasksView):
         Numbers above 10,000 may be estimates, and say so. Where Redis or SQL can't be asked, the rest is answered.
         """
         start, end = _period(request)
-        alias = router.db_for_read(TaskLog)
-        found = totals.totals(alias)
+        found = totals.totals(router.db_for_read(TaskLog), start)
         now, fault = _live()
         answer = {
             "total_tasks": found.all.count,
             "total_is_estimate": found.all.is_estimate,
             "active_queues": list(found.by_queue),
             "period_hours": _hours(start, end),
-            "recent_failures": totals.recent_failures(alias, start),
+            "recent_failures": found.recent_failures,
             "tasks_by_queue": [
                 {"queue_name": name, "count": total.count, "is_estimate": total.is_estimate}
                 for name, total in found.by_queue.items()

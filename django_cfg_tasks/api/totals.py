@@ -30,7 +30,9 @@ _CAPPED = (
     ") SELECT queues.name, statuses.status, "
     f"(SELECT COUNT(*) FROM (SELECT 1 FROM {_TABLE} AS logs WHERE logs.queue_name = queues.name "
     "AND logs.status = statuses.status LIMIT %s) AS capped) "
-    f"FROM queues CROSS JOIN (VALUES {_STATUSES}) AS statuses(status) WHERE queues.name IS NOT NULL"
+    f"FROM queues CROSS JOIN (VALUES {_STATUSES}) AS statuses(status) WHERE queues.name IS NOT NULL "
+    f"UNION ALL SELECT NULL, NULL, (SELECT COUNT(*) FROM (SELECT 1 FROM {_TABLE} AS logs "
+    f"WHERE logs.status = '{JobStatus.failed.value}' AND logs.enqueue_time >= %s LIMIT %s) AS capped)"
 )
 _STATISTICS = (
     "SELECT CASE WHEN relpages > 0 THEN reltuples / relpages "
@@ -55,14 +57,16 @@ class Totals:
     """All jobs of the log."""
 
     all: Total
+    recent_failures: int
+    """Failed jobs of the period, up to `MOST_FAILURES`."""
     by_queue: dict[str, Total]
     by_status: dict[str, Total]
 
 
-def totals(alias: str) -> Totals:
-    """Return how many jobs there are, in one query, or two where estimates are needed."""
+def totals(alias: str, since: dt.datetime) -> Totals:
+    """Return how many jobs there are, and how many enqueued since then have failed, in at most two queries."""
     if connections[alias].vendor == "postgresql":
-        return _estimated(alias)
+        return _estimated(alias, since)
     pairs = TaskLog.objects.using(alias).order_by().values_list("queue_name", "status").annotate(number=Count("pk"))
     queues, statuses = Counter[str](), Counter[str]()
     for queue, status, number in pairs:
@@ -70,21 +74,23 @@ def totals(alias: str) -> Totals:
         statuses[status] += number
     return Totals(
         Total(queues.total()),
+        _recent_failures(alias, since),
         {name: Total(queues[name]) for name in sorted(queues)},
         {name: Total(statuses[name]) for name in sorted(statuses)},
     )
 
 
-def recent_failures(alias: str, since: dt.datetime) -> int:
-    """Return how many jobs enqueued since then have failed, up to `MOST_FAILURES`."""
+def _recent_failures(alias: str, since: dt.datetime) -> int:
     failed = TaskLog.objects.using(alias).failed().filter(enqueue_time__gte=since).order_by()
     return failed.values("pk")[:MOST_FAILURES].count()
 
 
-def _estimated(alias: str) -> Totals:
+def _estimated(alias: str, since: dt.datetime) -> Totals:
     with connections[alias].cursor() as cursor:
-        cursor.execute(_CAPPED, [EXACT + 1])
-        pairs = [(queue, status, number) for queue, status, number in cursor.fetchall() if number]
+        cursor.execute(_CAPPED, [EXACT + 1, since, MOST_FAILURES])
+        rows = cursor.fetchall()
+        failures = sum(number for queue, _, number in rows if queue is None)
+        pairs = [(queue, status, number) for queue, status, number in rows if number and queue is not None]
         if all(number <= EXACT for *_, number in pairs):
             everything, shares = _read([])
         else:
@@ -106,6 +112,7 @@ def _estimated(alias: str) -> Totals:
     }
     return Totals(
         Total(max(least, round(everything)) if estimated else least, estimated),
+        failures,
         by_column["queue_name"],
         by_column["status"],
     )

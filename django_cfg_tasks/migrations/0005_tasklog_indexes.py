@@ -29,10 +29,12 @@ class Migration(migrations.Migration):
     dependencies = [("tasks", "0004_tasklog_permissions")]
 
     operations = [
+        add("cfg_task_log_enqueued", "enqueue_time"),
         add("cfg_task_log_queue_enqueued", "queue_name", "-enqueue_time"),
         add("cfg_task_log_worker_enqueued", "worker_id", "-enqueue_time"),
         add("cfg_task_log_finished_id", "finish_time", "id"),
         add("cfg_task_log_duration_id", "duration_ms", "id"),
+        add("cfg_task_log_user_enqueued", "user", "-enqueue_time", condition=Q(user__isnull=False)),
         add("cfg_task_log_retries_enqueued", "job_retries", "-enqueue_time", condition=Q(job_retries__gt=0)),
         add("cfg_task_log_error_enqueued", "error_class", "-enqueue_time", condition=Q(error_class__gt="")),
         add("cfg_task_log_errors", "-enqueue_time", "-id", condition=Q(error_class__gt="")),

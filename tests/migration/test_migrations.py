@@ -17,6 +17,8 @@ INDEXES = {
     "cfg_task_log_success_enqueued": ["success", "enqueue_time"],
     "cfg_task_log_created": ["created_at"],
     "cfg_task_log_enqueued_id": ["enqueue_time", "id"],
+    "cfg_task_log_enqueued": ["enqueue_time"],
+    "cfg_task_log_user_enqueued": ["user_id", "enqueue_time"],
     "cfg_task_log_queue_enqueued": ["queue_name", "enqueue_time"],
     "cfg_task_log_worker_enqueued": ["worker_id", "enqueue_time"],
     "cfg_task_log_finished_id": ["finish_time", "id"],
