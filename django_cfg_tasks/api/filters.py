@@ -35,7 +35,7 @@ CLOCKS_DIFFER = dt.timedelta(hours=1)
 MOST_NAMES = 1_000
 MOST_FOUND = 1_000
 """Rows that ``search`` finds of each kind: by job id, task, worker, error's class, error's words."""
-NEWEST_ERRORS = 2_000
+NEWEST_ERRORS = 1_000
 """Rows in which it looks for words that more than `MOST_FOUND` have."""
 
 

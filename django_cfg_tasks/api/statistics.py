@@ -160,7 +160,7 @@ def _epoch(moment: dt.datetime, alias: str) -> int:
 
 def _slices(alias: str, seconds: int) -> RawSQL:
     if connections[alias].vendor == "postgresql":
-        sql = "FLOOR(EXTRACT(EPOCH FROM enqueue_time) / %s)::bigint"
+        sql = "FLOOR(date_part('epoch', enqueue_time) / %s)::bigint"  # EXTRACT is exact, and slower
     else:
         sql = "CAST(strftime('%%s', enqueue_time) AS INTEGER) / %s"
     return RawSQL(sql, [seconds], output_field=BigIntegerField())  # noqa: S611 - constants
@@ -198,7 +198,7 @@ def _postgres() -> str:
     return (
         f"SELECT GROUPING(task_name) = 1, task_name, COUNT(*), {_SUMS}, AVG(duration_ms), {', '.join(columns)} FROM ("
         "SELECT task_name, status, duration_ms, CASE WHEN job_retries = 0 THEN "
-        "GREATEST(0, EXTRACT(EPOCH FROM start_time - enqueue_time) * 1000)::float8 END AS wait_ms FROM ({base}) AS base"
+        "GREATEST(0, date_part('epoch', start_time - enqueue_time) * 1000) END AS wait_ms FROM ({base}) AS base"
         ") AS logs GROUP BY GROUPING SETS ((task_name), ())"
     )
 

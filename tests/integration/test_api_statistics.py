@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import json
 import statistics
 from collections.abc import Iterator
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
+from rest_framework.renderers import JSONRenderer
 
 from django_cfg_tasks.api import statistics as numbers
 from django_cfg_tasks.api import totals
+from django_cfg_tasks.api.aggregate_serializers import TimelineSerializer
 from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import upsert
@@ -111,6 +114,9 @@ class TestTimeline:
             "timestamp": "2025-10-30T12:00:00Z", "total": 2, "successful": 1, "failed": 1, "avg_duration_ms": 2550.0,
         }  # fmt: skip
         assert buckets[13]["avg_duration_ms"] is None
+        described = TimelineSerializer(data=found)
+        assert described.is_valid(), described.errors
+        assert json.loads(JSONRenderer().render(TimelineSerializer(described.validated_data).data)) == found
 
     @pytest.mark.usefixtures("paris")
     @pytest.mark.parametrize(
