@@ -125,3 +125,8 @@ class Retry(Exception):  # noqa: N818 - control flow that tasks raise, named as 
         self.countdown = countdown
         self.eta = eta
         self.count = count
+
+
+def is_sql_away(error: BaseException) -> bool:
+    """Tell whether the database could not be reached, be it in an enqueue that was not accepted for that."""
+    return isinstance(error, StoreUnavailableError) or isinstance(error.__cause__, StoreUnavailableError)

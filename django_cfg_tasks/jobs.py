@@ -6,6 +6,7 @@ Everyone above talks about jobs in these terms; nothing here knows where a job i
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -16,6 +17,11 @@ MAX_QUEUE_NAME = 100
 """The longest queue name."""
 
 _FINAL_REVISION = 2**31 - 1
+
+
+def shortened(name: str, longest: int) -> str:
+    """Return ``name``, or where it is longer than ``longest`` (133 at least), one as unique that is not."""
+    return name if len(name) <= longest else f"{name[:100]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 class JobStatus(StrEnum):

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from django_cfg_tasks.broker import Broker, keys
 from django_cfg_tasks.exceptions import BrokerUnavailableError, InvalidOptionError, LockTimeoutError, TasksError
-from django_cfg_tasks.loop import HomeLoop, ended
+from django_cfg_tasks.loop import HomeLoop, ended, set_within
 
 logger = logging.getLogger("django_cfg_tasks.locks")
 
@@ -84,7 +84,7 @@ class Locks:
                     warned = True
                     logger.warning("Waiting for the lock %r goes on. %s", claim.name, outage)
                 self._listen()
-                await _set_within(waiter.called, pause)
+                await set_within(waiter.called, pause)
         finally:
             waiter.done.set()
             del waiters[claim.token]
@@ -135,7 +135,7 @@ class Locks:
 
     async def _renew(self, claim: Claim, stopping: asyncio.Event) -> None:
         pause, held = claim.seconds / 3, True
-        while not await _set_within(stopping, pause):
+        while not await set_within(stopping, pause):
             error = await self._renewed(claim)
             if held and error is not None:
                 logger.error("The lock %r could not be renewed, its holder goes on. %s", claim.name, error)
@@ -243,14 +243,6 @@ def _not_free(name: str, wait: float) -> LockTimeoutError:
     return LockTimeoutError(
         f"The lock {name!r} was not free within {wait:g} s. Wait longer (wait=), or do without what it guards for now."
     )
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True
 
 
 def _is_number(value: Any) -> bool:

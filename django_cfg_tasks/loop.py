@@ -152,6 +152,15 @@ async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
                 task.exception()  # else asyncio complains that nobody asked
 
 
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for ``event``; False if it was not set within so many seconds."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
 class Batcher(Generic[T, R]):
     """Group commit: what arrives while one batch is being written goes into the next.
 

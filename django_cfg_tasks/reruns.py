@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django_cfg_tasks.client import ReArqClient
-from django_cfg_tasks.exceptions import StoreUnavailableError, TasksError
+from django_cfg_tasks.exceptions import TasksError, is_sql_away
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.registry import tasks
 
@@ -55,7 +55,7 @@ def rerun_many(client: ReArqClient, ids: Mapping[str, str]) -> set[str]:
             new = rerun_of(old, ids[job_id])
             [existing] = client.enqueue([new])
         except TasksError as error:
-            if isinstance(error, StoreUnavailableError) or isinstance(error.__cause__, StoreUnavailableError):
+            if is_sql_away(error):
                 raise
             logger.info("Job %s is not run again. %s", job_id, error)
             continue

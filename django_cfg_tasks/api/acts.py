@@ -33,7 +33,7 @@ from django_cfg_tasks.api.logs import find_log
 from django_cfg_tasks.api.permissions import CANCEL, MANAGE, RETRY, RUN
 from django_cfg_tasks.api.schema import described
 from django_cfg_tasks.client import get_rearq_client
-from django_cfg_tasks.exceptions import ArgumentsError, EnqueueError, StoreUnavailableError, UnknownTaskError
+from django_cfg_tasks.exceptions import ArgumentsError, EnqueueError, UnknownTaskError, is_sql_away
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.registry import tasks
@@ -256,7 +256,7 @@ def _rerun_of(old: JobRecord) -> JobRecord:
     except UnknownTaskError as error:
         raise Conflict(f"The job's task {old.task!r} is not declared any more.") from error
     except EnqueueError as error:
-        if isinstance(error.__cause__, StoreUnavailableError):
+        if is_sql_away(error):
             raise
         raise Conflict(f"The job can't be run again: {error}") from error
 

@@ -19,6 +19,7 @@ from django_cfg_tasks.exceptions import (
     TaskDisabledError,
     TasksDisabledError,
     UnknownTaskError,
+    is_sql_away,
 )
 from django_cfg_tasks.health import PATIENCE
 
@@ -51,7 +52,7 @@ def answered() -> Iterator[None]:
     except (BrokerUnavailableError, StoreUnavailableError, ConfigurationError) as error:
         raise Unavailable(str(error)) from error
     except EnqueueError as error:
-        if isinstance(error.__cause__, StoreUnavailableError):
+        if is_sql_away(error):
             raise Unavailable(str(error)) from error
         raise exceptions.ValidationError({"detail": str(error)}) from error
 

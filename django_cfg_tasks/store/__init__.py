@@ -38,6 +38,7 @@ from django_cfg_tasks.store.rows import (
     ending_keys,
     firings_document,
     insert_document,
+    keyed,
     open_job_of,
     outcome_row,
     progress_document,
@@ -135,12 +136,11 @@ class Store:
     async def find(self, records: Sequence[JobRecord]) -> dict[str, JobRecord]:
         """Return, by the ids of ``records``, the jobs that have the same ids or else the same unique keys."""
         found = await self.load([record.job_id for record in records], attempts=True)
-        keyed = [record for record in records if record.job_id not in found and record.unique_key is not None]
-        if keyed:
-            rows = await self._execute(self._sql.select_unique, [dumps([record.unique_key for record in keyed])])
+        if others := keyed(records, found):
+            rows = await self._execute(self._sql.select_unique, [dumps([record.unique_key for record in others])])
             holders = [record_of(row) for row in rows]
             await self._load_attempts(holders)
-            found |= by_unique_key(keyed, holders)
+            found |= by_unique_key(others, holders)
         return found
 
     async def load(self, job_ids: Iterable[str], *, attempts: bool = False) -> dict[str, JobRecord]:

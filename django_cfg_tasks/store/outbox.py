@@ -11,7 +11,7 @@ from typing import Any
 
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.serialization import dumps
-from django_cfg_tasks.store.rows import by_unique_key, ending_keys, insert_document, record_of, written_moment
+from django_cfg_tasks.store.rows import by_unique_key, ending_keys, insert_document, keyed, record_of, written_moment
 from django_cfg_tasks.store.statements import STATEMENTS
 
 
@@ -35,10 +35,9 @@ def find_through_django(records: Sequence[JobRecord], alias: str) -> dict[str, J
     sql = STATEMENTS[connections[alias].vendor]
     rows = _rows_through_django(sql.select, [dumps([record.job_id for record in records])], alias)
     found = {row["job_id"]: record_of(row) for row in rows}
-    keyed = [record for record in records if record.job_id not in found and record.unique_key is not None]
-    if keyed:
-        rows = _rows_through_django(sql.select_unique, [dumps([record.unique_key for record in keyed])], alias)
-        found |= by_unique_key(keyed, [record_of(row) for row in rows])
+    if others := keyed(records, found):
+        rows = _rows_through_django(sql.select_unique, [dumps([record.unique_key for record in others])], alias)
+        found |= by_unique_key(others, [record_of(row) for row in rows])
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,6 +178,11 @@ def ending_keys(records: Iterable[JobRecord]) -> list[str]:
     return [
         record.unique_key for record in records if record.unique_key is not None and record.unique_until is not None
     ]
+
+
+def keyed(records: Iterable[JobRecord], found: Container[str]) -> list[JobRecord]:
+    """Return those of ``records`` that were not found by their ids, and may be by their unique keys."""
+    return [record for record in records if record.job_id not in found and record.unique_key is not None]
 
 
 def by_unique_key(records: Iterable[JobRecord], holders: Iterable[JobRecord]) -> dict[str, JobRecord]:

@@ -18,8 +18,8 @@ from typing import Any
 from django_cfg_tasks import conf
 from django_cfg_tasks.client import ReArqClient
 from django_cfg_tasks.cron import Cron
-from django_cfg_tasks.exceptions import StoreUnavailableError, TaskDisabledError, TasksDisabledError
-from django_cfg_tasks.jobs import JobRecord
+from django_cfg_tasks.exceptions import StoreUnavailableError, TaskDisabledError, TasksDisabledError, is_sql_away
+from django_cfg_tasks.jobs import JobRecord, shortened
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.store import TaskState
 from django_cfg_tasks.task import Task
@@ -32,6 +32,8 @@ NOTE_SECONDS = 2.0
 QUIET_NOTE_SECONDS = 60.0
 """The same while nothing is fired: it says that a timer was there."""
 LONGEST_PAUSE = 60.0
+LONGEST_NAME = 150
+"""What an id of a job has room for beside the due time."""
 FAR_AHEAD = dt.timedelta(minutes=1)
 """More than clocks that are set by the network differ."""
 
@@ -85,7 +87,7 @@ class Firings:
         start = task.cron.run_at_start if task.cron is not None else True
         args, kwargs = ((), start) if isinstance(start, dict) else (() if isinstance(start, bool) else start, {})
         try:
-            starting = task.using(job_id=f"start:{_short(task.name)}:{token}")
+            starting = task.using(job_id=f"start:{shortened(task.name, LONGEST_NAME)}:{token}")
             await self._client.aenqueue([starting.record(args, kwargs)])
         except TaskDisabledError:
             logger.info("Cron: %s is disabled, so it does not run at this start.", task.name)
@@ -256,19 +258,12 @@ def _report_in_the_way(watched: _Watched, due: dt.datetime, job_id: str) -> None
 
 def _is_outage(error: BaseException) -> bool:
     """Whether it is no fault of the task: SQL is away, or all tasks are switched off."""
-    return isinstance(error, StoreUnavailableError | TasksDisabledError) or isinstance(
-        error.__cause__, StoreUnavailableError
-    )
-
-
-def _short(task: str) -> str:
-    """The task's name, or where that is too long for a job id, a name as unique."""
-    return task if len(task) <= 150 else f"{task[:100]}~{hashlib.sha256(task.encode()).hexdigest()[:32]}"
+    return isinstance(error, TasksDisabledError) or is_sql_away(error)
 
 
 def _firing_id(task: str, due: dt.datetime) -> str:
     """The same for every timer that fires this task for this moment."""
-    return f"cron:{_short(task)}:{due.strftime('%Y-%m-%dT%H:%M:%SZ')}"
+    return f"cron:{shortened(task, LONGEST_NAME)}:{due.strftime('%Y-%m-%dT%H:%M:%SZ')}"
 
 
 def _overlap_key(task: str) -> str:

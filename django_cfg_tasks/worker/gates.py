@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import hashlib
 import json
 import logging
 import math
@@ -20,7 +19,8 @@ from django_cfg_tasks.broker import Admission, Applicant, Broker, Entry, Gate, P
 from django_cfg_tasks.broker.gates import holders
 from django_cfg_tasks.config import RearqConfig
 from django_cfg_tasks.exceptions import BrokerUnavailableError, EnqueueError
-from django_cfg_tasks.jobs import JobRecord, JobStatus
+from django_cfg_tasks.jobs import JobRecord, JobStatus, shortened
+from django_cfg_tasks.loop import set_within
 from django_cfg_tasks.options import rate_of
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.store import Store
@@ -45,12 +45,12 @@ def gates_of(record: JobRecord, lease: float) -> list[Gate]:
         except EnqueueError:
             key = str(options.lock_key)  # its arguments don't fit the function either: the call itself will say so
         kind = "task" if options.lock_key is None else "key"
-        gates.append(Gate(_name(f"lock:{kind}:{key}"), capacity=1, lease=options.lock_timeout))
+        gates.append(Gate(shortened(f"lock:{kind}:{key}", LONGEST_NAME), capacity=1, lease=options.lock_timeout))
     if options.max_concurrent is not None:
-        gates.append(Gate(_name(f"most:{task.name}"), capacity=options.max_concurrent, lease=lease))
+        gates.append(Gate(shortened(f"most:{task.name}", LONGEST_NAME), capacity=options.max_concurrent, lease=lease))
     if options.rate_limit is not None:
         starts, window = rate_of(options.rate_limit)
-        gates.append(Gate(_name(f"rate:{task.name}"), starts=starts, window=window))
+        gates.append(Gate(shortened(f"rate:{task.name}", LONGEST_NAME), starts=starts, window=window))
     return gates
 
 
@@ -80,7 +80,7 @@ class Gates:
 
         StoreUnavailableError and BrokerUnavailableError where that can't be told; nothing is lost by it.
         """
-        if not any(task.options.is_gated for task in tasks):
+        if not _any_gated():
             return entries
         records = await self._store.load(entries)
         gated = {job_id: gates for job_id, record in records.items() if (gates := self._gates_of(record))}
@@ -111,6 +111,8 @@ class Gates:
 
     async def claimed(self, asked: Iterable[str], claimed: Mapping[str, JobRecord]) -> None:
         """Take note of which of the jobs that passed are this worker's now, and give the places of the others up."""
+        if not _any_gated():
+            return
         for job_id in asked:
             if job_id not in claimed:
                 self.leave(job_id)
@@ -170,18 +172,15 @@ class Gates:
             try:
                 if leaving:
                     await self._broker.gates.leave(leaving, self._worker)
-                if any(task.options.is_gated for task in tasks):
+                if _any_gated():
                     look = min(look, await self._broker.gates.turn() or look)
             except BrokerUnavailableError as error:
                 logger.debug("Places behind gates are given up later. %s", error)
                 self._leaving = leaving | self._leaving
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
-            try:
-                # A millisecond more than nothing: Redis counts whole ones.
-                await asyncio.wait_for(self._wake.wait(), max(look, 0.001))
-            except TimeoutError:
-                continue
+            # A millisecond more than nothing: Redis counts whole ones.
+            await set_within(self._wake, max(look, 0.001))
 
     async def close(self) -> None:
         """Give up what is held, as far as Redis can be reached."""
@@ -226,12 +225,11 @@ class Gates:
         self._wake.set()
 
 
+def _any_gated() -> bool:
+    return any(task.options.is_gated for task in tasks)
+
+
 def _never_starts(record: JobRecord) -> bool:
     """Whether the job is final, or will be without having started."""
     expire = record.expire_time
     return record.status.is_final or (expire is not None and expire <= dt.datetime.now(dt.UTC))
-
-
-def _name(name: str) -> str:
-    """The name itself, or where it is too long for a key that many may read, one as unique."""
-    return name if len(name) <= LONGEST_NAME else f"{name[:100]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}"

@@ -14,6 +14,7 @@ from django_cfg_tasks.broker import Bell, Broker, Entry, Settlement, bell_of
 from django_cfg_tasks.dispatcher import SignalDispatcher
 from django_cfg_tasks.exceptions import BrokerUnavailableError, StoreUnavailableError
 from django_cfg_tasks.jobs import WAITING, AttemptOutcome, JobRecord, JobStatus
+from django_cfg_tasks.loop import set_within
 from django_cfg_tasks.signals import announce, signal_of
 from django_cfg_tasks.store import Outcome, Store, is_refusal
 
@@ -86,11 +87,7 @@ class Ledger:
 
     async def drained(self, timeout: float) -> bool:
         """Wait until all that was added is recorded and settled; False after ``timeout`` seconds."""
-        try:
-            await asyncio.wait_for(self._idle.wait(), timeout)
-        except TimeoutError:
-            return False
-        return True
+        return await set_within(self._idle, timeout)
 
     async def _record_all(self) -> None:
         while True:

@@ -13,6 +13,8 @@ from typing import Any
 
 from django.db import close_old_connections, reset_queries
 
+from django_cfg_tasks.loop import set_within
+
 logger = logging.getLogger("django_cfg_tasks.worker")
 
 GRACE_SECONDS = 10.0
@@ -136,17 +138,9 @@ async def _given_up(run: ThreadRun, ask: Callable[[], float] | None) -> bool:
     """
     if ask is not None:
         try:
-            if await _ended(run, ask()):
+            if await set_within(run.done, ask()):
                 return True
         except asyncio.CancelledError:
             logger.debug("A function is interrupted before its time to end by itself is over.")
     run.interrupt()
-    return await _ended(run, GRACE_SECONDS)
-
-
-async def _ended(run: ThreadRun, seconds: float) -> bool:
-    try:
-        await asyncio.wait_for(run.done.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True
+    return await set_within(run.done, GRACE_SECONDS)
