@@ -206,6 +206,10 @@ class Firings:
             if watched.job is not None and await self._client.store.open_among([watched.job]):
                 _report_in_the_way(watched, run[0], watched.job)
                 return
+            # Ahead of the enqueue, and as of just before the due time: a leader that dies in between leaves no job
+            # that the next one does not know of, and no due time that counts as seen to.
+            ahead = TaskState(name, fired_until=run[0] - dt.timedelta.resolution, fired_job=records[0].job_id)
+            await self._client.store.note_firings([ahead])
         elif skips:
             for record in records:
                 record.unique_key = _overlap_key(name)

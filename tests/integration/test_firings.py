@@ -13,6 +13,7 @@ import pytest
 from django_cfg_tasks import get_rearq_client
 from django_cfg_tasks.client import ReArqClient
 from django_cfg_tasks.cron import Cron
+from django_cfg_tasks.options import TaskOptions
 from django_cfg_tasks.schedule import Schedule
 from django_cfg_tasks.task import AsyncTask
 from django_cfg_tasks.worker import firings
@@ -130,6 +131,26 @@ def test_skip_holds_for_those_that_are_caught_up_with_as_well(client: ReArqClien
     client.cancel("cron:tick:2026-06-01T12:00:01Z")
     fire(client, Firings(client, [task]), 7.1)
     assert fired(client) == [1, 7]
+
+
+def test_a_leader_that_dies_before_its_note_leaves_no_job_that_the_next_one_overlaps(
+    client: ReArqClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the task is unique in a way of its own, which has ended when the job has started."""
+    cron = Cron(Schedule.parse("* * * * * *"), overlap="skip")
+    task = AsyncTask(each_second().function, "tick", TaskOptions(unique=True, unique_for="until_start"), cron)
+    timer = Firings(client, [task])
+    fire(client, timer, 0.5)
+
+    async def killed() -> None: ...
+
+    monkeypatch.setattr(timer, "note", killed)
+    fire(client, timer, 1.1)
+    assert fired(client) == [1]
+    [job_id] = [record.job_id for record in client.read_records(0, 10)]
+    assert client.call(client.store.claim([job_id], "worker"), instead="")
+    fire(client, Firings(client, [task]), 3.1, 4.1)
+    assert fired(client) == [1]
 
 
 class TestPaused:
