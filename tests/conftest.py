@@ -152,6 +152,17 @@ def make_project(request: pytest.FixtureRequest, tmp_path: Path, processes: Proc
     return make
 
 
+@pytest.fixture(autouse=True)
+def _no_history_left_over() -> Iterator[None]:
+    """What this process's recorder could not write must not find the database of a later test."""
+    yield
+    from django_cfg_tasks.recorder import recorder
+
+    if recorder.pending and not recorder.stop(timeout=1):
+        with recorder._condition:
+            recorder._pending.clear()
+
+
 @pytest.fixture
 def tasks_config(settings: Any, redis_server: RedisServer) -> Callable[..., dict[str, Any]]:
     """Set DJANGO_CFG_TASKS in this process, with the test's own Redis, until the test ends.
