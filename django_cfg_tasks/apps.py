@@ -24,7 +24,7 @@ class TasksAppConfig(AppConfig):
     def ready(self) -> None:
         """Connect the recorder, register the checks and import the task modules of all installed apps."""
         from django_cfg_tasks import checks, recorder, signals
-        from django_cfg_tasks.api import bulk  # noqa: F401 - declares the package's own task
+        from django_cfg_tasks.acts import bulk  # noqa: F401 - declares the package's own task
         from django_cfg_tasks.conf import get_config
 
         signals.jobs_changed.connect(recorder.on_jobs_changed, dispatch_uid="django_cfg_tasks.recorder")

@@ -68,6 +68,10 @@ class JobNotFoundError(TasksError):
     """No job has that id."""
 
 
+class WrongStateError(TasksError):
+    """That can't be done to a job or a task as things stand."""
+
+
 class StoreUnavailableError(TasksError):
     """The SQL database that holds the jobs can't be reached."""
 

@@ -10,18 +10,22 @@ import asyncio
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from django_cfg_tasks import conf
 from django_cfg_tasks.broker import Backlog, Peer
-from django_cfg_tasks.client import ReArqClient
+from django_cfg_tasks.client import ReArqClient, get_rearq_client
 from django_cfg_tasks.cron import Cron
+from django_cfg_tasks.exceptions import BrokerUnavailableError
+from django_cfg_tasks.health import PATIENCE
 from django_cfg_tasks.jobs import JobRecord, JobStatus
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.store import OpenCount, TaskState
 from django_cfg_tasks.task import Task
+
+T = TypeVar("T")
 
 MOST_GATES = 5000
 """In front of how many gates who waits is counted."""
@@ -131,6 +135,25 @@ class ScheduleInfo:
     next_run: dt.datetime | None
     """None while it is paused or disabled."""
     last_run: LastRun | None = field(default=None)
+
+
+def ask(question: Callable[[ReArqClient], Coroutine[Any, Any, T]]) -> T:
+    """Run one of the questions below from sync code, and wait some seconds at most for its answer.
+
+    BrokerUnavailableError if none came, and what the question raises.
+    """
+    client = get_rearq_client()
+    return client.call(_soon(question(client)), instead="await the question itself")
+
+
+async def _soon(question: Coroutine[Any, Any, T]) -> T:
+    # A question that hangs is given up without waiting for that either.
+    asked = asyncio.ensure_future(question)
+    done, _ = await asyncio.wait([asked], timeout=PATIENCE)
+    if not done:
+        asked.cancel()
+        raise BrokerUnavailableError(f"Redis or SQL did not answer in {PATIENCE:g} s.")
+    return asked.result()
 
 
 async def workers(client: ReArqClient) -> list[WorkerState]:

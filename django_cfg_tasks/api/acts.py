@@ -1,7 +1,7 @@
 """What can be done over the API: to jobs, to tasks and to schedules. Each act asks for a permission of its own.
 
 404 for what is unknown, 409 with the reason for what can't be done as things stand, 503 while Redis or SQL is away.
-Every act is kept by `audit`.
+What they do is `acts`' to say, and every one is kept by its `audit`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from django.db.models import Max
 from rest_framework import exceptions, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from django_cfg_tasks.api import audit
+from django_cfg_tasks.acts import audit, bulk, jobs
+from django_cfg_tasks.acts.permissions import CANCEL, MANAGE, RETRY, RUN
+from django_cfg_tasks.acts.tasks import declared, enqueue, run_now
 from django_cfg_tasks.api.act_serializers import (
     Body,
     BulkAnswerSerializer,
@@ -26,19 +27,15 @@ from django_cfg_tasks.api.act_serializers import (
     SwitchedTaskSerializer,
 )
 from django_cfg_tasks.api.base import TasksView, check_parameters
-from django_cfg_tasks.api.bulk import bulk
-from django_cfg_tasks.api.engine import Conflict, answered
-from django_cfg_tasks.api.filters import FILTERS, filtered_by
+from django_cfg_tasks.api.engine import answered
 from django_cfg_tasks.api.logs import find_log
-from django_cfg_tasks.api.permissions import CANCEL, MANAGE, RETRY, RUN
+from django_cfg_tasks.api.query import readable
 from django_cfg_tasks.api.schema import described
 from django_cfg_tasks.client import get_rearq_client
-from django_cfg_tasks.exceptions import ArgumentsError, EnqueueError, UnknownTaskError, is_sql_away
+from django_cfg_tasks.exceptions import ArgumentsError
+from django_cfg_tasks.history.filters import FILTERS
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.models import TaskLog
-from django_cfg_tasks.registry import tasks
-from django_cfg_tasks.reruns import LINK, rerun_of
-from django_cfg_tasks.task import Task
 
 MOST_KEY = 255
 """The longest ``Idempotency-Key``."""
@@ -78,18 +75,9 @@ class RetryViewSet(ActViewSet):
         """Enqueue a new job with the task, arguments and options of one that is final; 409 where it is not."""
         self.read(request)
         log = find_log(key, TaskLog.objects.only("job_id"))
-        client = get_rearq_client()
         with answered():
-            old = client.load([log.job_id]).get(log.job_id)
-            if old is None:
-                raise Conflict("The job itself was deleted, only its history is left: it can't be run again.")
-            if not old.status.is_final:
-                raise Conflict(f"The job is {old.status}: only one that has ended can be run again.")
-            new = _rerun_of(old)
-            [existing] = client.enqueue([new])
-        if existing is not None:
-            raise Conflict(f"The task is unique, and an equal job is not done: {existing.job_id}.")
-        audit.record(request, f"run again as {new.job_id}", f"Job {log.job_id}", log)
+            new = jobs.retry(log.job_id)
+        audit.record(request.user, f"run again as {new.job_id}", f"Job {log.job_id}", log)
         return Response(JobSerializer(_shown(new)).data, status=status.HTTP_201_CREATED)
 
 
@@ -103,15 +91,9 @@ class CancelViewSet(ActViewSet):
         """Cancel a job that is not final, and tell one that runs to stop; 409 where it is final."""
         self.read(request)
         log = find_log(key, TaskLog.objects.only("job_id"))
-        client = get_rearq_client()
         with answered():
-            record = client.load([log.job_id]).get(log.job_id)
-            if record is None:
-                raise Conflict("The job itself was deleted, only its history is left.")
-            if record.status.is_final or log.job_id not in client.cancel_many([log.job_id]):
-                ended = client.load([log.job_id]).get(log.job_id, record)
-                raise Conflict(f"The job has ended already: {ended.status}.")
-        audit.record(request, "canceled", f"Job {log.job_id}", log)
+            record = jobs.cancel(log.job_id)
+        audit.record(request.user, "canceled", f"Job {log.job_id}", log)
         return Response(JobSerializer(_shown(record) | {"status": "canceled"}).data)
 
 
@@ -127,12 +109,10 @@ class BulkViewSet(ActViewSet):
         self.required_permission = RETRY if asked["action"] == "retry" else CANCEL
         self.check_permissions(request)
         query = _query_of(asked["filter"])
-        filtered_by(query, TaskLog.objects.all())  # refuses here what the job could not read
-        last = TaskLog.objects.aggregate(last=Max("pk"))["last"] or 0
-        with answered():
-            job = bulk.using(user=request.user.pk, queue=_queue()).enqueue(asked["action"], query, last)
-        audit.record(request, f"{asked['action']}, by the job {job.job_id}", f"All jobs with {query}")
-        answer = BulkAnswerSerializer({"job_id": job.job_id, "action": asked["action"]})
+        with answered(), readable():
+            job_id = bulk.start(asked["action"], query, request.user.pk)
+        audit.record(request.user, f"{asked['action']}, by the job {job_id}", f"All jobs with {query}")
+        answer = BulkAnswerSerializer({"job_id": job_id, "action": asked["action"]})
         return Response(answer.data, status=status.HTTP_202_ACCEPTED)
 
 
@@ -153,10 +133,10 @@ class SwitchTaskViewSet(ActViewSet):
 
     def _switch(self, request: Request, name: str, enabled: bool) -> Response:
         self.read(request)
-        task, client = _declared(name), get_rearq_client()
+        client = get_rearq_client()
         with answered():
-            (client.enable if enabled else client.disable)(task)
-        audit.record(request, "enabled" if enabled else "disabled", f"Task {name}")
+            (client.enable if enabled else client.disable)(declared(name))
+        audit.record(request.user, "enabled" if enabled else "disabled", f"Task {name}")
         return Response(SwitchedTaskSerializer({"name": name, "enabled": enabled}).data)
 
 
@@ -177,10 +157,10 @@ class SwitchScheduleViewSet(ActViewSet):
 
     def _switch(self, request: Request, name: str, paused: bool) -> Response:
         self.read(request)
-        task, client = _declared(name), get_rearq_client()
+        client = get_rearq_client()
         with answered():
-            (client.pause if paused else client.resume)(task)
-        audit.record(request, "paused" if paused else "resumed", f"Schedule of {name}")
+            (client.pause if paused else client.resume)(declared(name))
+        audit.record(request.user, "paused" if paused else "resumed", f"Schedule of {name}")
         return Response(SwitchedScheduleSerializer({"task": name, "paused": paused}).data)
 
 
@@ -193,11 +173,9 @@ class RunScheduleViewSet(ActViewSet):
     def run(self, request: Request, name: str) -> Response:
         """Enqueue a job of a cron task at once, whatever its schedule says; 409 where the task is disabled."""
         self.read(request)
-        task = _declared(name)
-        if task.cron is None:
-            raise exceptions.NotFound(f"The task {name!r} has no schedule.")
-        job, _ = _enqueued(task.using(user=request.user.pk), [], {})
-        audit.record(request, f"run as {job.job_id}", f"Schedule of {name}")
+        with answered():
+            job = run_now(name, request.user.pk)
+        audit.record(request.user, f"run as {job.job_id}", f"Schedule of {name}")
         return Response(JobSerializer(_shown(job)).data, status=status.HTTP_201_CREATED)
 
 
@@ -220,7 +198,8 @@ class EnqueueViewSet(ActViewSet):
         with 200 and the job of the first; 409 if it asks for something else.
         """
         asked = self.read(request)
-        task = _declared(name)
+        with answered():
+            task = declared(name)
         if not task.options.allow_api:
             raise exceptions.PermissionDenied(f"The task {name!r} is not declared with allow_api=True.")
         if "countdown" in asked and "eta" in asked:
@@ -235,44 +214,13 @@ class EnqueueViewSet(ActViewSet):
             calling = task.using(user=request.user.pk, **asked)
         if key is not None:
             calling = calling.using(job_id=_id_of_key(key, name, request.user.pk))
-        job, created = _enqueued(calling, args, kwargs)
+        with answered():
+            job, created = enqueue(calling, args, kwargs)
         if created:
-            audit.record(request, f"enqueued as {job.job_id}", f"Task {name}")
+            audit.record(request.user, f"enqueued as {job.job_id}", f"Task {name}")
         return Response(
             JobSerializer(_shown(job)).data, status=status.HTTP_201_CREATED if created else status.HTTP_200_OK
         )
-
-
-def _declared(name: str) -> Task[..., Any]:
-    """Return a task of the project; NotFound where there is none of that name."""
-    if name not in tasks:
-        raise exceptions.NotFound(f"No task is called {name!r}.")
-    return tasks[name]
-
-
-def _rerun_of(old: JobRecord) -> JobRecord:
-    try:
-        return rerun_of(old)
-    except UnknownTaskError as error:
-        raise Conflict(f"The job's task {old.task!r} is not declared any more.") from error
-    except EnqueueError as error:
-        if is_sql_away(error):
-            raise
-        raise Conflict(f"The job can't be run again: {error}") from error
-
-
-def _enqueued(task: Task[..., Any], args: list[Any], kwargs: dict[str, Any]) -> tuple[JobRecord, bool]:
-    """Return the job, and whether it is new; Conflict where another one is in its way."""
-    with answered():
-        record = task.record(args, kwargs)
-        [existing] = get_rearq_client().enqueue([record])
-    if existing is None:
-        return record, True
-    if existing.job_id != record.job_id:
-        raise Conflict(f"The task is unique, and an equal job is not done: {existing.job_id}.")
-    if (existing.args, existing.kwargs) != (record.args, record.kwargs):
-        raise Conflict("The Idempotency-Key was used for a call with other arguments.")
-    return existing, False
 
 
 def _id_of_key(key: str, task: str, user: Any) -> str:
@@ -299,17 +247,11 @@ def _query_of(wanted: dict[str, Any]) -> dict[str, str]:
     return query
 
 
-def _queue() -> str:
-    """Return a queue that the project's workers serve, for the package's own jobs."""
-    used = sorted({task.options.queue for task in tasks})
-    return "default" if "default" in used or not used else used[0]
-
-
 def _shown(record: JobRecord) -> dict[str, Any]:
     return {
         "job_id": record.job_id,
         "task_name": record.task,
         "queue_name": record.queue,
         "status": record.status.value,
-        "retry_of": record.options.get(LINK),
+        "retry_of": record.options.get(jobs.LINK),
     }

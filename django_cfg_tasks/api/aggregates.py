@@ -12,18 +12,20 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from django_cfg_tasks import live
-from django_cfg_tasks.api import fields, statistics, totals
 from django_cfg_tasks.api.aggregate_serializers import OverviewSerializer, StatsSerializer, TimelineSerializer
 from django_cfg_tasks.api.base import TasksView
 from django_cfg_tasks.api.engine import Unavailable, ask
-from django_cfg_tasks.api.filters import FILTERS, filter_parameters, filtered
+from django_cfg_tasks.api.query import filter_parameters, filtered, read
 from django_cfg_tasks.api.schema import described
 from django_cfg_tasks.client import ReArqClient
+from django_cfg_tasks.history import statistics, totals
+from django_cfg_tasks.history.fields import ChoiceParameter, MomentParameter, NumberParameter
+from django_cfg_tasks.history.filters import FILTERS
 from django_cfg_tasks.models import TaskLog
 
 DAY = 24
-PERIOD = fields.NumberParameter(1, 366 * DAY)
-INTERVAL = fields.ChoiceParameter(
+PERIOD = NumberParameter(1, 366 * DAY)
+INTERVAL = ChoiceParameter(
     {"minute": "minute", "hourly": "hour", "hour": "hour", "daily": "day", "day": "day"},
 )
 _PERIOD_TEXT = "Hours until now. Left out: 24, or from start_time on."
@@ -65,7 +67,7 @@ class TimelineView(TasksView):
         The first bucket begins at or before the period, so that it is whole.
         """
         start, end = _period(request)
-        interval = fields.read(request.query_params, "interval", INTERVAL, "hour")
+        interval = read(request.query_params, "interval", INTERVAL, "hour")
         logs = filtered(request, TaskLog.objects.all())
         edges = statistics.bucket_edges(start, end, interval)
         if edges is None:
@@ -117,9 +119,9 @@ class OverviewView(TasksView):
 def _period(request: Request) -> tuple[dt.datetime, dt.datetime]:
     """Return from when to when jobs are wanted."""
     now = timezone.now()
-    hours = fields.read(request.query_params, "period_hours", PERIOD, None)
-    start = fields.read(request.query_params, "start_time", fields.MomentParameter(), None)
-    end = fields.read(request.query_params, "end_time", fields.MomentParameter(), None) or now
+    hours = read(request.query_params, "period_hours", PERIOD, None)
+    start = read(request.query_params, "start_time", MomentParameter(), None)
+    end = read(request.query_params, "end_time", MomentParameter(), None) or now
     if hours is not None or start is None:
         period_start = now - dt.timedelta(hours=hours or DAY)
         start = period_start if start is None else max(start, period_start)

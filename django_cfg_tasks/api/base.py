@@ -19,8 +19,8 @@ from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 
+from django_cfg_tasks.acts.permissions import VIEW
 from django_cfg_tasks.api import schema as openapi
-from django_cfg_tasks.api.permissions import VIEW
 from django_cfg_tasks.api.throttling import AggregateThrottle
 from django_cfg_tasks.conf import get_config
 

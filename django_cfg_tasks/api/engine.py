@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from rest_framework import exceptions, status
 
-from django_cfg_tasks.client import ReArqClient, get_rearq_client
+from django_cfg_tasks import live
+from django_cfg_tasks.client import ReArqClient
 from django_cfg_tasks.exceptions import (
     BrokerUnavailableError,
     ConfigurationError,
@@ -19,9 +19,9 @@ from django_cfg_tasks.exceptions import (
     TaskDisabledError,
     TasksDisabledError,
     UnknownTaskError,
+    WrongStateError,
     is_sql_away,
 )
-from django_cfg_tasks.health import PATIENCE
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ def answered() -> Iterator[None]:
         yield
     except (UnknownTaskError, JobNotFoundError) as error:
         raise exceptions.NotFound(str(error)) from error
-    except (TaskDisabledError, TasksDisabledError) as error:
+    except (TaskDisabledError, TasksDisabledError, WrongStateError) as error:
         raise Conflict(str(error)) from error
     except (BrokerUnavailableError, StoreUnavailableError, ConfigurationError) as error:
         raise Unavailable(str(error)) from error
@@ -58,17 +58,6 @@ def answered() -> Iterator[None]:
 
 
 def ask(question: Callable[[ReArqClient], Coroutine[Any, Any, T]]) -> T:
-    """Run a question to Redis and SQL, and wait some seconds at most for its answer; 503 without one."""
+    """`live.ask`, with an answer for what it raises."""
     with answered():
-        client = get_rearq_client()
-        return client.call(_soon(question(client)), instead="await live's own functions")
-
-
-async def _soon(question: Coroutine[Any, Any, T]) -> T:
-    # A question that hangs is given up without waiting for that either.
-    asked = asyncio.ensure_future(question)
-    done, _ = await asyncio.wait([asked], timeout=PATIENCE)
-    if not done:
-        asked.cancel()
-        raise BrokerUnavailableError(f"Redis or SQL did not answer in {PATIENCE:g} s.")
-    return asked.result()
+        return live.ask(question)

@@ -1,34 +1,20 @@
-"""The filtered rows of the task log as one stream, for spreadsheets and for programs.
-
-Rows are read from a cursor of the database and sent as they come: how many there are costs time, not memory.
-"""
+"""The filtered rows of the task log as one stream, for spreadsheets and for programs."""
 
 from __future__ import annotations
 
-import csv
-import datetime as dt
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
-
-from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
-from django.utils import timezone
 from rest_framework.request import Request
 
-from django_cfg_tasks.api import fields
 from django_cfg_tasks.api.base import TasksView
-from django_cfg_tasks.api.filters import FILTERS, filter_parameters, filtered, ordering, ordering_parameter
-from django_cfg_tasks.api.logs import LIST_COLUMNS
+from django_cfg_tasks.api.query import filter_parameters, filtered, ordering, ordering_parameter, read
 from django_cfg_tasks.api.schema import described
 from django_cfg_tasks.api.serializers import ExportRowSerializer
+from django_cfg_tasks.history.export import download
+from django_cfg_tasks.history.fields import ChoiceParameter
+from django_cfg_tasks.history.filters import FILTERS
 from django_cfg_tasks.models import TaskLog
 
-ROWS_AT_ONCE = 1_000
-"""Rows that are fetched and sent together."""
-COLUMNS = (*LIST_COLUMNS, "error_class", "error_message")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-FORMAT = fields.ChoiceParameter({"csv": "csv", "json": "json"})
+FORMAT = ChoiceParameter({"csv": "csv", "json": "json"})
 
 
 class ExportView(TasksView):
@@ -50,76 +36,5 @@ class ExportView(TasksView):
 
         Cells of CSV that a spreadsheet would take for a formula have an apostrophe in front.
         """
-        wanted = fields.read(request.query_params, "format", FORMAT, "csv")
-        rows = _rows(filtered(request, TaskLog.objects.all()).order_by(*ordering(request)))
-        body, media_type = (
-            (_csv(rows), "text/csv; charset=utf-8") if wanted == "csv" else (_json(rows), "application/json")
-        )
-        name = f"task-log-{timezone.now():%Y-%m-%d}.{wanted}"
-        return StreamingHttpResponse(
-            body,
-            content_type=media_type,
-            headers={"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"},
-        )
-
-
-def safe_cell(value: Any) -> Any:
-    """Return a cell that no spreadsheet runs; numbers stay what they are."""
-    if value is None:
-        return ""
-    if isinstance(value, dt.datetime):
-        return _moment(value)
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
-
-
-def _rows(logs: QuerySet[TaskLog]) -> Iterator[list[tuple[Any, ...]]]:
-    columns = ["user_id" if column == "user" else column for column in COLUMNS]
-    page: list[tuple[Any, ...]] = []
-    for row in logs.values_list(*columns).iterator(chunk_size=ROWS_AT_ONCE):
-        page.append(row)
-        if len(page) == ROWS_AT_ONCE:
-            yield page
-            page = []
-    yield page
-
-
-def _csv(pages: Iterable[Sequence[tuple[Any, ...]]]) -> Iterator[str]:
-    lines = _Lines()
-    writer = csv.writer(lines)
-    writer.writerow(COLUMNS)
-    for page in pages:
-        writer.writerows([safe_cell(value) for value in row] for row in page)
-        yield lines.taken()
-
-
-def _json(pages: Iterable[Sequence[tuple[Any, ...]]]) -> Iterator[str]:
-    before = "["
-    for page in pages:
-        shown = (json.dumps(dict(zip(COLUMNS, row, strict=True)), default=_plain, ensure_ascii=False) for row in page)
-        yield before + ",\n".join(shown) if page else before * (before == "[")
-        before = ",\n"
-    yield "]"
-
-
-def _plain(value: Any) -> str:
-    return _moment(value) if isinstance(value, dt.datetime) else str(value)
-
-
-def _moment(value: dt.datetime) -> str:
-    return (timezone.localtime(value) if timezone.is_aware(value) else value).isoformat().replace("+00:00", "Z")
-
-
-class _Lines:
-    """What `csv.writer` writes to."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-
-    def write(self, line: str) -> None:
-        self._lines.append(line)
-
-    def taken(self) -> str:
-        text = "".join(self._lines)
-        self._lines.clear()
-        return text
+        wanted = read(request.query_params, "format", FORMAT, "csv")
+        return download(filtered(request, TaskLog.objects.all()).order_by(*ordering(request)), wanted)

@@ -13,10 +13,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.exceptions import EmptyResultSet
-from django.db import connections
-from django.db.models import IntegerField, Q, QuerySet
-from django.db.models.expressions import RawSQL
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from rest_framework import exceptions
 from rest_framework.pagination import BasePagination
@@ -25,11 +22,10 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
 
-from django_cfg_tasks.api.filters import MOST_FOUND, NAME_LOOKUPS, NEWEST_FIRST
+from django_cfg_tasks.history.counts import EXACT, estimate, with_count
+from django_cfg_tasks.history.filters import MOST_FOUND, NAME_LOOKUPS, NEWEST_FIRST
 from django_cfg_tasks.models import TaskLog
 
-EXACT = 10_000
-"""Rows up to which they are counted; how many more there are is estimated."""
 MAX_OFFSET = 100_000
 """Rows that a page by number may skip."""
 PAGE_SIZE, MAX_PAGE_SIZE = 50, 200
@@ -96,7 +92,7 @@ class LogPagination(BasePagination):
         skipped = (number - 1) * size
         if skipped > MAX_OFFSET:
             raise exceptions.ValidationError({"page": [f"Numbers end after {MAX_OFFSET} rows. Walk on with ?cursor=."]})
-        counted = _with_count(queryset)
+        counted = with_count(queryset)
         rows = [] if counted is None else list(counted[skipped : skipped + size + 1])
         if not rows and number > 1:
             raise exceptions.NotFound("That page is empty.")
@@ -140,26 +136,9 @@ class LogPagination(BasePagination):
         return replace_query_param(self._url, "cursor", cursor_beyond(direction, rows[0])) if rows else None
 
 
-def _with_count(queryset: Logs) -> Logs | None:
-    """Return ``queryset`` with the capped count of all its rows at each, so that both cost one query; None if empty."""
-    try:
-        sql, params = queryset.order_by().values("pk")[: EXACT + 1].query.get_compiler(queryset.db).as_sql()
-    except EmptyResultSet:
-        return None
-    counting = f"(SELECT COUNT(*) FROM ({sql}) AS counted)"  # noqa: S608 - Django's own SQL
-    count = RawSQL(counting, params, output_field=IntegerField())  # noqa: S611
-    return queryset.annotate(counted=count)
-
-
 def _estimate(queryset: Logs, request: Request) -> int:
-    """Return how many rows there may be, as PostgreSQL's planner thinks; others have no cheap guess.
-
-    Where names had to be looked up, a request has had its share of queries.
-    """
-    if connections[queryset.db].vendor != "postgresql" or any(name in request.query_params for name in NAME_LOOKUPS):
-        return 0
-    plan = json.loads(queryset.order_by().values("pk").explain(format="json"))
-    return int(plan[0]["Plan"]["Plan Rows"])
+    """Return how many rows there may be; where names had to be looked up, a request has had its share of queries."""
+    return 0 if any(name in request.query_params for name in NAME_LOOKUPS) else estimate(queryset)
 
 
 def _beyond(queryset: Logs, direction: str, moment: dt.datetime, row_id: int) -> Logs:

@@ -6,19 +6,11 @@ that ``TaskConfig(api_permission_classes=[...])`` names instead.
 
 from __future__ import annotations
 
-from typing import Final
-
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-VIEW: Final = "tasks.view_tasklog"
-RETRY: Final = "tasks.retry_tasklog"
-CANCEL: Final = "tasks.cancel_tasklog"
-RUN: Final = "tasks.run_tasklog"
-"""To enqueue jobs, of tasks or of schedules."""
-MANAGE: Final = "tasks.manage_tasklog"
-"""To switch tasks and schedules off and on, for everybody."""
+from django_cfg_tasks.acts.permissions import VIEW
 
 
 class IsStaff(BasePermission):

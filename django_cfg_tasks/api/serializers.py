@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
-from django.utils import timezone
 from rest_framework import serializers
 
-from django_cfg_tasks.masking import mask, mask_arguments
+from django_cfg_tasks.history.export import EXPORTED
+from django_cfg_tasks.history.rows import SHORT, first_start, masked
 from django_cfg_tasks.models import TaskLog
-from django_cfg_tasks.registry import tasks
 
 
 class TaskLogListSerializer(serializers.ModelSerializer[TaskLog]):
@@ -20,22 +18,7 @@ class TaskLogListSerializer(serializers.ModelSerializer[TaskLog]):
 
     class Meta:
         model = TaskLog
-        fields: tuple[str, ...] = (
-            "id",
-            "job_id",
-            "task_name",
-            "queue_name",
-            "status",
-            "status_display",
-            "success",
-            "job_retries",
-            "duration_ms",
-            "enqueue_time",
-            "start_time",
-            "finish_time",
-            "worker_id",
-            "user",
-        )
+        fields: tuple[str, ...] = (*SHORT[:5], "status_display", *SHORT[5:])
         read_only_fields = fields
 
 
@@ -44,11 +27,7 @@ class ExportRowSerializer(serializers.ModelSerializer[TaskLog]):
 
     class Meta:
         model = TaskLog
-        fields = (
-            *(name for name in TaskLogListSerializer.Meta.fields if name != "status_display"),
-            "error_class",
-            "error_message",
-        )
+        fields = EXPORTED
         read_only_fields = fields
 
 
@@ -99,14 +78,7 @@ class TaskLogSerializer(TaskLogListSerializer):
     def to_representation(self, instance: TaskLog) -> dict[str, Any]:
         """Hide secrets a second time: rows may be older than what their task says of them now."""
         shown: dict[str, Any] = super().to_representation(instance)
-        task = tasks.get(instance.task_name)
-        if task is not None and not task.options.log_args:
-            return shown | {"args": [], "kwargs": {}, "result": None}
-        parameters, extra_keys = (task.parameters, task.options.mask) if task is not None else ((), ())
-        args = instance.args if isinstance(instance.args, list) else []
-        kwargs = instance.kwargs if isinstance(instance.kwargs, dict) else {}
-        shown["args"], shown["kwargs"] = mask_arguments(args, kwargs, parameters, extra_keys)
-        shown["result"] = mask(instance.result, extra_keys)
+        shown["args"], shown["kwargs"], shown["result"] = masked(instance)
         return shown
 
 
@@ -114,17 +86,3 @@ class RelatedSerializer(serializers.Serializer[Any]):
     """Other jobs that were asked for the same."""
 
     results = TaskLogListSerializer(many=True)
-
-
-def first_start(log: TaskLog) -> dt.datetime | None:
-    """Return when a job started for the first time; attempts that another process wrote are read with care."""
-    attempts = log.attempts if isinstance(log.attempts, list) else []
-    for attempt in attempts:
-        text = attempt.get("start_time") if isinstance(attempt, dict) else None
-        if isinstance(text, str):
-            try:
-                started = dt.datetime.fromisoformat(text)
-            except ValueError:
-                continue
-            return started if timezone.is_aware(log.enqueue_time) == timezone.is_aware(started) else log.start_time
-    return log.start_time

@@ -64,5 +64,5 @@ def test_what_failed_is_run_again(make_project: Callable[..., TaskProject], data
         [str(n) for n in range(450)] + [f"pw{n}" for n in range(450)]
     )
     [bulk] = wait_until(rows("success", 1, "django_cfg_tasks.bulk"), "the bulk job has ended", timeout=30)
-    assert bulk["result"] == {"action": "retry", "met": 450, "acted_on": 450, "complete": True}
+    assert bulk["result"] == {"action": "retry", "met": 450, "acted_on": 450, "refused": {}, "complete": True}
     assert bulk["queue_name"] == "mail"  # the project's workers need not serve another

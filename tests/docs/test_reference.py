@@ -79,7 +79,7 @@ def test_rest_endpoints() -> None:
 
 
 def test_rest_filters() -> None:
-    from django_cfg_tasks.api.filters import FILTERS, ORDERINGS
+    from django_cfg_tasks.history.filters import FILTERS, ORDERINGS
 
     rows = [row[0].strip("`") for row in pages.table(REFERENCE / "rest.md", "Jobs")]
     assert rows == list(FILTERS)

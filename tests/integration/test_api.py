@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 
 from django_cfg_tasks import task
-from django_cfg_tasks.api import logs
+from django_cfg_tasks.history import rows
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import upsert
 from django_cfg_tasks.registry import tasks
@@ -157,7 +157,7 @@ class TestRelated:
         assert ids(staff.get(f"{LOGS}other task/related/")) == []
 
     def test_among_its_neighbours(self, staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(logs, "NEIGHBOURS", 2)
+        monkeypatch.setattr(rows, "NEIGHBOURS", 2)
         upsert([queued(f"job-{n}", enqueue_time=NOON + dt.timedelta(hours=n)) for n in range(9)])
         assert ids(staff.get(f"{LOGS}job-4/related/")) == ["job-5", "job-3", "job-2"]
 

@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 
 from django_cfg_tasks import cron_task, get_rearq_client, task
-from django_cfg_tasks.api.bulk import act_on_logs
+from django_cfg_tasks.acts.bulk import act_on_logs
 from django_cfg_tasks.client import ReArqClient
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import recorder, upsert
@@ -162,7 +162,9 @@ class TestBulk:
         logs = [logged("send", str(number)) for number in range(5)]
         other = logged("private")
         report = act_on_logs(Context(), "cancel", {"task_name": "send"}, logs[-1].pk)  # type: ignore[arg-type]
-        assert report == {"action": "cancel", "met": 5, "acted_on": 5, "complete": True}
+        assert report == {"action": "cancel", "met": 5, "acted_on": 5, "refused": {}, "complete": True}
+        again = act_on_logs(Context(), "cancel", {"task_name": "send"}, logs[-1].pk)  # type: ignore[arg-type]
+        assert (again["acted_on"], again["refused"]) == (0, {"The job has ended already: canceled.": 5})
         assert recorder.flush(10)
         for _ in range(2):  # as after a crash
             report = act_on_logs(Context(), "retry", {"task_name": "send"}, logs[-1].pk)  # type: ignore[arg-type]

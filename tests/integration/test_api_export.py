@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from django_cfg_tasks.api import export
+from django_cfg_tasks.history import export
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import upsert
 from tests.api import LOGS, ROW_FIELDS, failed, refused

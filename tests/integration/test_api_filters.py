@@ -9,7 +9,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from django_cfg_tasks.api import filters, pagination
+from django_cfg_tasks.api import pagination
+from django_cfg_tasks.history import filters
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import upsert
 from tests.api import LOGS, failed, ids, refused
@@ -55,6 +56,7 @@ SOON, LATER = "2025-10-30T12:00:05Z", "2025-10-31T12:00:00Z"
         ({"worker_id": "other:7"}, ["bad"]),
         ({"user": "4711"}, ["old"]),
         ({"user": "4712"}, []),
+        ({"search": "ann"}, ["old"]),
         ({"is_completed": "true"}, ["old", "bad"]),
         ({"is_completed": "0"}, ["new", "other"]),
         ({"is_successful": "yes"}, ["old"]),

@@ -32,4 +32,4 @@ def test_declaring_the_package_s_own_task_loads_no_views(make_project: Callable[
     loaded = project.json(
         "import sys\nemit([name for name in sys.modules if name.startswith('django_cfg_tasks.api.')])"
     )
-    assert loaded == ["django_cfg_tasks.api.bulk"]
+    assert loaded == []

@@ -15,9 +15,9 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.renderers import JSONRenderer
 
-from django_cfg_tasks.api import statistics as numbers
-from django_cfg_tasks.api import totals
 from django_cfg_tasks.api.aggregate_serializers import TimelineSerializer
+from django_cfg_tasks.history import statistics as numbers
+from django_cfg_tasks.history import totals
 from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import upsert

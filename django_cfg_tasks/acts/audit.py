@@ -1,4 +1,4 @@
-"""Who did what over the API: in the log, and in the admin's history where the admin is installed."""
+"""Who did what: in the log, and in the admin's history where the admin is installed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from typing import Any
 
 from django.apps import apps
 from django.db import DatabaseError
-from django.http import HttpRequest
-from rest_framework.request import Request
 
 from django_cfg_tasks.models import TaskLog
 
-logger = logging.getLogger("django_cfg_tasks.api")
+logger = logging.getLogger("django_cfg_tasks.acts")
 
 
-def record(request: Request | HttpRequest, act: str, subject: str, log: TaskLog | None = None) -> None:
-    """Keep that the request's user did ``act`` to ``subject``, a job or a task; ``log`` is the job's row.
+def record(user: Any, act: str, subject: str, log: TaskLog | None = None) -> None:
+    """Keep that ``user`` did ``act`` to ``subject``, a job or a task; ``log`` is the job's row.
 
     The act has happened by then, and nothing takes it back: a database that refuses the note costs a line in the log.
     """
-    user: Any = request.user
-    logger.info("API: %s: %s, by %s.", subject, act, user)
+    logger.info("%s: %s, by %s.", subject, act, user)
     if not apps.is_installed("django.contrib.admin") or getattr(user, "pk", None) is None:
         return
     from django.contrib.admin.models import CHANGE, LogEntry
@@ -37,4 +34,4 @@ def record(request: Request | HttpRequest, act: str, subject: str, log: TaskLog 
             change_message=act,
         )
     except DatabaseError:
-        logger.exception("API: the admin's history can't keep what %s did: %s: %s.", user, subject, act)
+        logger.exception("The admin's history can't keep what %s did: %s: %s.", user, subject, act)

@@ -1,4 +1,4 @@
-"""Which rows of the task log a query asks for, and in what order.
+"""Which rows of the task log are asked for.
 
 Every filter is made so that an index serves it on millions of rows: see the notes at those where that takes a detour.
 """
@@ -10,17 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import django_filters
-from django.core.exceptions import EmptyResultSet
-from django.db import connections
-from django.db.models import BooleanField, Q, QuerySet
+from django.contrib.auth import get_user_model
+from django.core.exceptions import EmptyResultSet, ValidationError
+from django.db import connections, router
+from django.db.models import BooleanField, Q, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
-from rest_framework import exceptions
-from rest_framework.filters import BaseFilterBackend
-from rest_framework.request import Request
-from rest_framework.views import APIView
 
-from django_cfg_tasks.api import fields
-from django_cfg_tasks.api.names import names
+from django_cfg_tasks.history import fields
+from django_cfg_tasks.history.names import names
 from django_cfg_tasks.jobs import FINAL, JobStatus
 from django_cfg_tasks.models import HAS_ERROR, MESSAGE_WORDS, TaskLog
 
@@ -55,7 +52,7 @@ class _Filter(django_filters.Filter):  # type: ignore[misc]  # django-filter has
 
 
 class LogFilters(django_filters.FilterSet):  # type: ignore[misc]
-    """The filters of ``logs/``, of its export and of its statistics."""
+    """The filters that there are, by the names of the API's parameters."""
 
     task_name = _Filter(fields.AnyOfParameter(help_text="Exact; several between commas."), "task_name__in")
     task_name__icontains = _Filter(fields.TextParameter(help_text="A part of the name."), method="by_part_of_name")
@@ -87,8 +84,9 @@ class LogFilters(django_filters.FilterSet):  # type: ignore[misc]
     job_retries_max = _Filter(fields.NumberParameter(help_text="Retries used, at most."), "job_retries__lte")
     search = _Filter(
         fields.TextParameter(
-            help_text="The beginning of a job id, a part of a task's or worker's name or of an error's class, "
-            f"or words of an error message. Of more than {MOST_FOUND} of a kind, only the newest are found."
+            help_text="The beginning of a job id, a part of a task's or worker's name or of an error's class, words of "
+            "an error message, or a user's name in full. "
+            f"Of more than {MOST_FOUND} of a kind, only the newest are found."
         ),
         method="by_search",
     )
@@ -139,6 +137,7 @@ class LogFilters(django_filters.FilterSet):  # type: ignore[misc]
                 kinds.append(Q(**{f"{column}__in": alike}) & (HAS_ERROR if column == "error_class" else Q()))
         if not is_postgres:
             kinds.append(HAS_ERROR & Q(error_message__icontains=text))
+        kinds.extend(_of_user(queryset.db, text))
         parts: list[Logs | RawSQL] = [queryset.filter(kind).order_by(*NEWEST_FIRST)[:MOST_FOUND] for kind in kinds]
         if is_postgres:
             parts.append(_with_words(queryset.filter(HAS_ERROR), text))
@@ -149,53 +148,22 @@ class LogFilters(django_filters.FilterSet):  # type: ignore[misc]
         return queryset.filter(status__in=[status.value] if wanted else others)
 
 
-class LogFilterBackend(BaseFilterBackend):
-    """Filters by `LogFilters`, and orders by ``ordering`` where a view says that it may be given."""
-
-    def filter_queryset(self, request: Request, queryset: Any, view: APIView) -> Any:
-        """Return the rows that the query asks for, newest first unless it says otherwise."""
-        return filtered(request, queryset).order_by(*ordering(request))
-
-    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
-        """Describe the parameters, for OpenAPI."""
-        return [
-            {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
-            for name, (text, schema) in (filter_parameters() | ordering_parameter()).items()
-        ]
-
-
 NAME_LOOKUPS = ("search", "task_name__icontains")
 """Filters that take a query of their own."""
 FILTERS: Collection[str] = tuple(LogFilters.base_filters)
 """The names of the filters' parameters."""
 
 
-def filter_parameters() -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return what each filter does and the schema of its values, by name."""
-    return {name: (filter_.field.help_text, filter_.field.schema) for name, filter_ in LogFilters.base_filters.items()}
-
-
-def ordering_parameter() -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return the same of ``ordering``."""
-    text = (
-        f"Columns between commas, with a minus for the largest first: {', '.join(ORDERINGS)}. Newest first if left out."
-    )
-    one = f"-?({'|'.join(ORDERINGS)})"
-    return {"ordering": (text, {"type": "string", "pattern": f"^{one}( *, *{one})*$"})}
-
-
-def filtered(request: Request, queryset: Logs) -> Logs:
-    """Return the rows that the query's filters let through; ValidationError names what can't be read."""
-    return filtered_by(request.query_params.dict(), queryset)
-
-
 def filtered_by(data: Mapping[str, str], queryset: Logs) -> Logs:
-    """`filtered`, by parameters that need not come in a query."""
+    """Return the rows of ``queryset`` that the filters named in ``data`` let through; other names are passed over.
+
+    ValidationError names those whose values can't be read.
+    """
     data = dict(data)
     filters = LogFilters({name: value for name, value in data.items() if name in FILTERS}, queryset)
     fields.refuse_empty(data, filters.form)
     if not filters.form.is_valid():
-        raise exceptions.ValidationError(
+        raise ValidationError(
             {name: [str(message) for message in messages] for name, messages in filters.form.errors.items()}
         )
     return filters.filter_queryset(queryset)  # type: ignore[no-any-return]
@@ -218,20 +186,6 @@ def any_of(parts: Sequence[Logs | RawSQL]) -> RawSQL:
     return RawSQL(" UNION ALL ".join(selects) or "SELECT NULL WHERE 1 = 0", params)  # noqa: S611
 
 
-def ordering(request: Request) -> tuple[str, ...]:
-    """Return the columns to order by, the id last, so that no two rows are alike."""
-    text = request.query_params.get("ordering")
-    if text is None:
-        return NEWEST_FIRST
-    wanted = [part.strip() for part in text.split(",")]
-    plain = [part.removeprefix("-") for part in wanted]
-    if any(part not in ORDERINGS for part in plain) or len(set(plain)) < len(plain):
-        raise exceptions.ValidationError({"ordering": [f"Any of {', '.join(ORDERINGS)}, each once, or with a minus."]})
-    if "id" not in plain:
-        wanted.append("-id" if wanted[0].startswith("-") else "id")
-    return tuple(wanted)
-
-
 def _names_with(queryset: Logs, columns: Collection[str], part: str, parameter: str) -> dict[str, list[str]]:
     sought = part.casefold()
     found = {
@@ -239,8 +193,17 @@ def _names_with(queryset: Logs, columns: Collection[str], part: str, parameter: 
         for column, known in names(queryset, columns).items()
     }
     if any(len(alike) > MOST_NAMES for alike in found.values()):
-        raise exceptions.ValidationError({parameter: [f"More than {MOST_NAMES} names have this in them. Say more."]})
+        raise ValidationError({parameter: [f"More than {MOST_NAMES} names have this in them. Say more."]})
     return found
+
+
+def _of_user(alias: str, name: str) -> list[Q]:
+    """Return the condition that the job is of the user of this name, if users are kept in this database."""
+    users = get_user_model()
+    if router.db_for_read(users) != alias:
+        return []
+    named = users.objects.using(alias).filter(**{users.USERNAME_FIELD: name}).order_by()
+    return [Q(user_id=Subquery(named.values("pk")[:1]), user_id__isnull=False)]
 
 
 def _with_words(errors: Logs, text: str) -> RawSQL:

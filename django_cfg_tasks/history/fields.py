@@ -6,7 +6,7 @@ Each field knows its own JSON schema. They know nothing of what they filter.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from django import forms
@@ -153,17 +153,3 @@ def refuse_empty(data: dict[str, str], form: forms.Form) -> None:
     for name in form.fields:
         if data.get(name) == "" and name not in form.errors:
             form.add_error(name, "Empty.")
-
-
-def read(query: Mapping[str, str], name: str, field: Parameter, default: Any) -> Any:
-    """Return the value of a parameter by itself, ``default`` where it is not given; a DRF ValidationError names it."""
-    text = query.get(name)
-    if text is None:
-        return default
-    try:
-        value = field.clean(text)
-    except ValidationError as error:
-        raise serializers.ValidationError({name: list(error.messages)}) from None
-    if value is None:
-        raise serializers.ValidationError({name: ["Empty."]})
-    return value
