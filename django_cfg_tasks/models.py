@@ -169,3 +169,13 @@ class TaskLog(models.Model):
     def is_failed(self) -> bool:
         """Whether the job's last attempt failed."""
         return self.status == JobStatus.failed
+
+
+class Dashboard(TaskLog):
+    """Nothing of its own: what the admin hangs the address and the name of its dashboard on."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = _("dashboard")
+        verbose_name_plural = _("dashboard")

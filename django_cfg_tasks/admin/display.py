@@ -44,7 +44,7 @@ def duration(milliseconds: float | None) -> str:
 
 
 def moment(at: dt.datetime | None, timespec: str = "seconds", after: dt.datetime | None = None) -> SafeString | str:
-    """Return a time to the second, or finer: for jobs, "2:29 a.m." says too little.
+    """Return a time to the second, or finer: for jobs, "2:29 a.m." says too little. The exact value comes on hovering.
 
     Without its date where that is the date of ``after``, which is shown beside it.
     """
@@ -53,7 +53,8 @@ def moment(at: dt.datetime | None, timespec: str = "seconds", after: dt.datetime
     local = _local(at)
     same_day = after is not None and _local(after).date() == local.date()
     text = local.time().isoformat(timespec) if same_day else local.isoformat(" ", timespec)
-    return format_html('<time class="dct-time" datetime="{}">{}</time>', at.isoformat(), text)
+    exactly = at.isoformat(" ", "milliseconds")
+    return format_html('<time class="dct-time" datetime="{}" title="{}">{}</time>', at.isoformat(), exactly, text)
 
 
 def preformatted(text: str, kind: str = "text") -> SafeString | str:

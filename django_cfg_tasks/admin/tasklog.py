@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -11,16 +11,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from django_cfg_tasks.admin.base import ReadOnlyAdmin
 from django_cfg_tasks.admin.display import NOTHING, attempts_table, badge, duration, moment, preformatted, pretty_json
 from django_cfg_tasks.models import TaskLog
 
 _LARGE = ("args", "kwargs", "result", "attempts", "traceback", "error_message")
-
-if TYPE_CHECKING:
-    _Base = admin.ModelAdmin[TaskLog]
-else:
-    _Base = admin.ModelAdmin  # takes no type parameter at run time
-
 
 _OPTIONAL: dict[str, tuple[str, ...]] = {
     "progress_shown": ("progress", "progress_message"),
@@ -32,7 +27,7 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
 
 
 @admin.register(TaskLog)
-class TaskLogAdmin(_Base):
+class TaskLogAdmin(ReadOnlyAdmin):
     """Lists and shows jobs to those who may view task logs."""
 
     list_display = (
@@ -96,18 +91,6 @@ class TaskLogAdmin(_Base):
         "retry_after",
         "attempts_shown",
     )
-
-    class Media:
-        css = {"all": ("django_cfg_tasks/admin.css",)}
-
-    def has_add_permission(self, request: HttpRequest, obj: TaskLog | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: TaskLog | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: TaskLog | None = None) -> bool:
-        return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TaskLog]:
         """Leave the large columns to the page that shows them."""
