@@ -164,9 +164,10 @@ async def workers(client: ReArqClient) -> list[WorkerState]:
 
 async def queues(client: ReArqClient) -> list[QueueState]:
     """Return all queues that tasks declare, workers serve or jobs wait in, ``default`` first."""
-    peers, counts, waiting = await asyncio.gather(
-        client.broker.workers(), client.store.open_counts(), client.broker.gates.lengths(MOST_GATES)
-    )
+    # One after the other: where Redis is away, SQL is not asked in vain.
+    peers = await client.broker.workers()
+    waiting = await client.broker.gates.lengths(MOST_GATES)
+    counts = await client.store.open_counts()
     serving = Counter(queue for peer in peers if peer.alive and peer.line.get("consuming") for queue in _queues(peer))
     names = {*tasks.queues(), *serving, *waiting, *(count.queue for count in counts)} - {""}
     ordered = sorted(names, key=lambda name: (name != "default", name))
@@ -177,7 +178,8 @@ async def queues(client: ReArqClient) -> list[QueueState]:
 
 async def declared_tasks(client: ReArqClient) -> list[TaskInfo]:
     """Return the tasks that this process knows, by name."""
-    states, counts = await asyncio.gather(client.store.task_states(), client.store.open_counts())
+    states = await client.store.task_states()
+    counts = await client.store.open_counts()
     by_status = _counted((count.task, count) for count in counts)
     return [_task(task, states, by_status) for task in sorted(tasks, key=lambda task: task.name)]
 
