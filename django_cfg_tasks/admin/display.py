@@ -1,4 +1,4 @@
-"""How job data looks in the admin: HTML for badges, durations, JSON and attempts.
+"""How job data looks in the admin: HTML for badges, durations, moments and JSON.
 
 All of it goes through ``format_html``: names, arguments and errors come from outside and stay inert text.
 """
@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import ngettext
 
 MAX_SHOWN = 50_000
 """Characters of one value that a page shows."""
@@ -31,7 +29,7 @@ def duration(milliseconds: float | None) -> str:
     """Return a duration in the unit that suits it: ``840 ms``, ``12.4 s``, ``3 min 5 s``, ``2 h 10 min``."""
     if milliseconds is None:
         return NOTHING
-    if milliseconds < 1000:
+    if milliseconds < 999.5:
         return f"{milliseconds:.0f} ms"
     seconds = milliseconds / 1000
     if seconds < 59.95:
@@ -81,55 +79,5 @@ def shortened(text: str) -> str:
     return f"{text[:MAX_SHOWN]}\n{more}"
 
 
-def attempts_table(attempts: Sequence[Mapping[str, Any]]) -> SafeString | str:
-    """Return a job's attempts as a table, the first one on top, tracebacks folded."""
-    if not attempts:
-        return NOTHING
-    heads = [gettext(head) for head in ("#", "Outcome", "Worker", "Started", "Ran", "Error")]
-    return format_html(
-        '<div class="dct-scroll"><table class="dct-attempts">'
-        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
-        format_html_join("", '<th scope="col">{}</th>', ((head,) for head in heads)),
-        format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-                         (_attempt(attempt) for attempt in attempts)),
-    )  # fmt: skip
-
-
-def _attempt(attempt: Mapping[str, Any]) -> tuple[Any, ...]:
-    start, finish = _parsed(attempt.get("start_time")), _parsed(attempt.get("finish_time"))
-    ran = (finish - start).total_seconds() * 1000 if start and finish else None
-    outcome = str(attempt.get("outcome") or "")
-    return (
-        attempt.get("attempt", NOTHING),
-        badge(outcome, outcome) if outcome else NOTHING,
-        attempt.get("worker") or NOTHING,
-        moment(start),
-        duration(ran),
-        _error(attempt),
-    )
-
-
-def _error(attempt: Mapping[str, Any]) -> SafeString | str:
-    name, message = attempt.get("error_class"), attempt.get("error_message")
-    if not name and not message:
-        return NOTHING
-    text = ": ".join(str(part) for part in (name, message) if part)
-    if not attempt.get("traceback"):
-        return shortened(text)
-    return format_html(
-        "<details><summary>{}</summary>{}</details>",
-        shortened(text),
-        preformatted(str(attempt["traceback"]), "traceback"),
-    )
-
-
 def _local(at: dt.datetime) -> dt.datetime:
     return (timezone.localtime(at) if timezone.is_aware(at) else at).replace(tzinfo=None)
-
-
-def _parsed(text: Any) -> dt.datetime | None:
-    try:
-        at = parse_datetime(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return at if at is None or timezone.is_aware(at) else at.replace(tzinfo=dt.UTC)

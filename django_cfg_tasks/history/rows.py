@@ -63,7 +63,7 @@ def related_to(log: TaskLog) -> list[TaskLog]:
         near.append(same.filter(enqueue_time__lt=log.enqueue_time).order_by("-enqueue_time")[:NEIGHBOURS])
         wanted |= Q(args=log.args, kwargs=log.kwargs)
     found = TaskLog.objects.filter(wanted, pk__in=any_of(near)).exclude(pk=log.pk)
-    return list(found.only(*SHORT)[:MOST_RELATED])
+    return list(found.only(*SHORT, "retry_of")[:MOST_RELATED])
 
 
 def masked(log: TaskLog) -> tuple[list[Any], dict[str, Any], Any]:
