@@ -98,11 +98,12 @@ class JobPage(ReadOnlyAdmin):
         now = dt.datetime.now(dt.UTC)
         due = record.due_time if record is not None else None
         shown = timeline(log, due, now)
+        ended = _ended(log, shown)
         return {
             "log": log,
-            "is_done": _is_done(log, now),
+            "is_done": _is_done(log, ended, now),
             "badge": badge(log.status, log.get_status_display()),
-            "state": _state(log, shown, due, now),
+            "state": _state(log, shown, due, now, ended),
             "progress": f"{log.progress:.3f}" if log.progress is not None and not log.is_completed else None,
             "percent": f"{log.progress:.0%}" if log.progress is not None else "",
             "acts": self._acts(request, log, is_gone=is_known and record is None),
@@ -110,7 +111,7 @@ class JobPage(ReadOnlyAdmin):
             "begin": moment(shown.begin),
             "end": moment(shown.end, after=shown.begin),
             "attempts": [_row(attempt) for attempt in shown.attempts],
-            "times": list(_times(log, due)),
+            "times": list(_times(log, due, ended)),
             "facts": list(self._facts(request, log)),
             "paces": _paces(log, now),
             "recent": RECENT,
@@ -223,13 +224,22 @@ def _record(log: TaskLog) -> tuple[JobRecord | None, bool]:
         return None, False
 
 
-def _is_done(log: TaskLog, now: dt.datetime) -> bool:
+def _ended(log: TaskLog, shown: Timeline) -> dt.datetime | None:
+    """Return when the job ended; of one that was canceled while it ran, the attempt may know it alone."""
+    if log.finish_time is not None or not log.is_completed or not shown.attempts:
+        return log.finish_time
+    return shown.attempts[-1].finish
+
+
+def _is_done(log: TaskLog, ended: dt.datetime | None, now: dt.datetime) -> bool:
     """Tell whether nothing more will come: a run that was canceled ends a little later, and tells of it then."""
-    is_ending = log.status == JobStatus.canceled and log.start_time is not None and log.finish_time is None
+    is_ending = log.status == JobStatus.canceled and log.start_time is not None and ended is None
     return log.is_completed and not (is_ending and now - aware(log.updated_at) < ENDING)
 
 
-def _state(log: TaskLog, shown: Timeline, due: dt.datetime | None, now: dt.datetime) -> SafeString | str:
+def _state(
+    log: TaskLog, shown: Timeline, due: dt.datetime | None, now: dt.datetime, ended: dt.datetime | None
+) -> SafeString | str:
     """Return one sentence on how the job stands."""
     match log.status:
         case JobStatus.in_progress:
@@ -250,7 +260,7 @@ def _state(log: TaskLog, shown: Timeline, due: dt.datetime | None, now: dt.datet
     if not runs:
         return _("before its first run")
     times = ngettext("after %(count)d attempt", "after %(count)d attempts", runs) % {"count": runs}
-    if log.finish_time is None:
+    if ended is None:
         return times
     return _("%(attempts)s and %(time)s") % {"attempts": times, "time": shown.total}
 
@@ -268,14 +278,14 @@ def _row(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _times(log: TaskLog, due: dt.datetime | None) -> Iterator[tuple[str, SafeString | str]]:
+def _times(log: TaskLog, due: dt.datetime | None, ended: dt.datetime | None) -> Iterator[tuple[str, SafeString | str]]:
     yield _("Enqueued"), moment(log.enqueue_time, "milliseconds")
     if due is not None and not log.is_completed:
         yield _("Due"), moment(due, "milliseconds")
     if log.expire_time is not None:
         yield _("Expires"), moment(log.expire_time)
     yield _("Started"), moment(log.start_time, "milliseconds")
-    yield _("Finished"), moment(log.finish_time, "milliseconds")
+    yield _("Finished"), moment(ended, "milliseconds")
     yield _("Waited"), duration(waited(log))
     yield _("Last attempt ran"), duration(log.duration_ms)
     yield _("Row updated"), moment(log.updated_at)
