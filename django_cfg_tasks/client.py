@@ -300,6 +300,9 @@ class ReArqClient:
 
     async def _canceled(self, records: list[JobRecord], running: list[JobRecord]) -> None:
         """Tell of jobs that are canceled: who listens, workers that may run them, who waits for them."""
+        for record in records:
+            if record.owner is None and record.start_time is None:
+                record.finish_time = dt.datetime.now(dt.UTC)  # of one that runs, its worker tells when it has ended
         announce(records)
         for record in records:
             self.signals.send(task_canceled, record, duration=_running_seconds(record))

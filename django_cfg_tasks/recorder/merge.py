@@ -11,14 +11,17 @@ from django_cfg_tasks.jobs import JobRecord
 def merge(old: JobRecord, new: JobRecord) -> JobRecord:
     """Return the record that stands for both: the one of the higher revision, at a tie the one that came later.
 
-    Attempts are never unlearned (a producer's record has none), and progress stays until another attempt
-    starts.
+    Attempts are never unlearned (a producer's record has none), nor are the times of one state; progress stays until
+    another attempt starts.
     """
     if new.revision < old.revision:
         return old
     merged = new
     if len(new.attempts) < len(old.attempts):
         merged = replace(merged, attempts=old.attempts)
+    if new.revision == old.revision and new.finish_time is None and old.finish_time is not None:
+        # Of a running job that is canceled two processes tell, and only its worker knows when it ended.
+        merged = replace(merged, start_time=new.start_time or old.start_time, finish_time=old.finish_time)
     if new.progress is None and old.progress is not None and (new.revision == old.revision or new.status.is_final):
         merged = replace(merged, progress=old.progress, progress_message=old.progress_message)
     return merged

@@ -147,6 +147,13 @@ def _assignments(connection: BaseDatabaseWrapper, pattern: str) -> Iterator[str]
             name: f"CASE WHEN {keeps_progress} THEN {old(name)} ELSE {new(name)} END"
             for name in ("progress", "progress_message")
         },
+        **{
+            name: (
+                f"CASE WHEN {new('revision')} = {old('revision')} "
+                f"THEN COALESCE({new(name)}, {old(name)}) ELSE {new(name)} END"
+            )
+            for name in ("start_time", "finish_time", "duration_ms")
+        },
     }
     # MySQL assigns from left to right and compares with what it has assigned already: revision comes last.
     names = [name for name in _FIELDS if name not in ("job_id", "created_at", "revision")] + ["revision"]

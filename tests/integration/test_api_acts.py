@@ -122,6 +122,8 @@ class TestCancel:
         status, answer = post(boss, f"logs/{log.pk}/cancel/")
         assert (status, answer["job_id"], answer["status"]) == (200, log.job_id, "canceled")
         assert engine.load([log.job_id])[log.job_id].status == "canceled"
+        ended = TaskLog.objects.filter(job_id=log.job_id, finish_time__gte=log.enqueue_time, duration_ms=None)
+        wait_until(ended.exists, "the log says when it ended")
         status, answer = post(boss, f"logs/{log.pk}/cancel/")
         assert (status, answer["detail"]) == (409, "The job has ended already: canceled.")
         assert acts() == [(f"Job {log.job_id}", "canceled")]

@@ -19,7 +19,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import OperationalError, ProgrammingError, connections, transaction
 
-from django_cfg_tasks.jobs import JobRecord
+from django_cfg_tasks.jobs import JobRecord, JobStatus
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import Recorder, upsert, writer
 from django_cfg_tasks.recorder.statement import MAX_ROWS
@@ -150,6 +150,18 @@ class TestUpsert:
         upsert([running(attempt=4)], using=database)
         log = row(database)
         assert (len(log.attempts), log.progress, log.progress_message) == (3, None, "")
+
+    def test_times_are_kept_where_a_record_of_the_same_state_does_not_know_them(self, database: str) -> None:
+        upsert([succeeded(status=JobStatus.canceled)], using=database)
+        before = row(database)
+        upsert([queued(status=JobStatus.canceled)], using=database)
+        after = row(database)
+        assert (after.status, after.start_time, after.finish_time) == (
+            "canceled",
+            before.start_time,
+            before.finish_time,
+        )
+        assert after.duration_ms == 1500
 
     def test_one_batch_may_hold_a_job_twice_and_be_large(self, database: str) -> None:
         count = 2 * MAX_ROWS + 203

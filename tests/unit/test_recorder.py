@@ -383,6 +383,12 @@ class TestMerge:
         old, new = running(owner="a:1"), running(owner="b:1")
         assert merge(old, new).owner == "b:1"
 
+    def test_times_of_one_state_are_never_unlearned(self) -> None:
+        told = succeeded(status=JobStatus.canceled)
+        merged = merge(told, running(status=JobStatus.canceled))
+        assert (merged.finish_time, merged.duration_ms) == (told.finish_time, 1500)
+        assert merge(running(), queued(attempt=1)).start_time is None
+
     def test_attempts_are_never_unlearned(self) -> None:
         known = [failure(1), failure(2)]
         merged = merge(queued(attempt=2, attempts=known), running(attempt=3, attempts=[]))
