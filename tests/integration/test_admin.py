@@ -47,48 +47,6 @@ def page(client: Client, path: str = LIST, **query: str) -> str:
     return answer.content.decode()
 
 
-@pytest.mark.usefixtures("jobs")
-class TestList:
-    def test_shows_jobs_with_their_status(self, admin_client: Client) -> None:
-        html = page(admin_client)
-        assert "4 task logs" in html
-        for status in ("success", "failed", "in_progress", "deferred"):
-            assert f"dct-badge-{status}" in html
-        assert "40%" in html
-        assert "1.5 s" in html
-        assert "1 of 3" in html
-        assert "django_cfg_tasks/admin.css" in html
-
-    @pytest.mark.parametrize(
-        ("query", "found"),
-        [
-            ({"q": "fine"}, 1), ({"q": "import_orders"}, 1), ({"q": "row 17"}, 1), ({"q": "host:1"}, 3),
-            ({"q": "nothing of it"}, 0), ({"status__exact": "failed"}, 1), ({"task_name": "import_orders"}, 1),
-            ({"queue_name": "low"}, 1), ({"success__exact": "1"}, 1), ({"success__isnull": "True"}, 2),
-            ({"enqueue_time__year": "2025"}, 4), ({"enqueue_time__gte": "2026-01-01 00:00:00+00:00"}, 0),
-        ],
-    )  # fmt: skip
-    def test_search_and_filters(self, admin_client: Client, query: dict[str, str], found: int) -> None:
-        answer = admin_client.get(LIST, query)
-        assert answer.status_code == 200
-        assert answer.context["cl"].result_count == found
-
-    def test_as_many_queries_for_many_rows_as_for_few(
-        self, admin_client: Client, django_user_model: Any, django_assert_max_num_queries: Any
-    ) -> None:
-        users = [django_user_model.objects.create_user(f"user-{n}") for n in range(10)]
-        upsert([succeeded(f"job-{n}", options={"user": users[n % 10].pk}) for n in range(49)])
-        with django_assert_max_num_queries(9) as few:
-            page(admin_client)
-        upsert([succeeded(f"job-{n}", options={"user": users[n % 10].pk}) for n in range(49, 120)])
-        with django_assert_max_num_queries(9) as many:
-            page(admin_client)
-        assert len(few) == len(many)
-        [rows] = [query["sql"] for query in many if "LIMIT 50" in query["sql"]]
-        assert "traceback" not in rows
-        assert "kwargs" not in rows
-
-
 @pytest.mark.django_db
 def test_data_is_inert(admin_client: Client) -> None:
     attempt = failure(1)
