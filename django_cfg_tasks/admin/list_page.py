@@ -85,7 +85,8 @@ class LogListPage(ReadOnlyAdmin):
         if name not in permitted:
             raise PermissionDenied
         act, _, description = permitted[name]
-        if request.POST.getlist("select_across")[-1:] in ([], ["0"], [""]):
+        # A script sets the hidden field of this name; without one, a box of the same name can be ticked.
+        if not set(request.POST.getlist("select_across")) - {"", "0"}:
             keys = _chosen_keys(request)
             if not 0 < len(keys) <= MOST_AT_ONCE:
                 text = gettext("Select jobs first: from 1 to %(most)d, or all that match.") % {"most": MOST_AT_ONCE}
@@ -99,7 +100,7 @@ class LogListPage(ReadOnlyAdmin):
         return act(self, request, Chosen((), logs.asked, tuple(logs.queryset.query.order_by)))
 
     def _question(self, request: HttpRequest, name: str, description: str, logs: LogList) -> HttpResponseBase:
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]  # as Django's pages do, for their links
+        request.current_app = self.admin_site.name  # as Django's pages do, for their links
         context = {
             **self.admin_site.each_context(request),
             "title": gettext("Are you sure?"),
