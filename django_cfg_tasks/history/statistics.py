@@ -190,6 +190,7 @@ def _percentiles(values: Sequence[Any]) -> Iterator[dict[str, float | None]]:
 
 
 def _postgres() -> str:
+    # A job that has not started has not waited for 0 ms: GREATEST passes over NULL.
     columns = [
         f"percentile_cont({p}) WITHIN GROUP (ORDER BY {value})"
         for value in ("duration_ms", "wait_ms")
@@ -197,7 +198,7 @@ def _postgres() -> str:
     ]
     return (
         f"SELECT GROUPING(task_name) = 1, task_name, COUNT(*), {_SUMS}, AVG(duration_ms), {', '.join(columns)} FROM ("
-        "SELECT task_name, status, duration_ms, CASE WHEN job_retries = 0 THEN "
+        "SELECT task_name, status, duration_ms, CASE WHEN job_retries = 0 AND start_time IS NOT NULL THEN "
         "GREATEST(0, date_part('epoch', start_time - enqueue_time) * 1000) END AS wait_ms FROM ({base}) AS base"
         ") AS logs GROUP BY GROUPING SETS ((task_name), ())"
     )

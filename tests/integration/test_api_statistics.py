@@ -84,6 +84,10 @@ class TestStats:
         upsert([ran("a", 5, wait=100), ran("b", 5, wait=600_000, job_retries=1)])
         assert numbers_of(staff)["wait_percentiles_ms"]["p99"] == pytest.approx(100, abs=0.11)
 
+    def test_waits_leave_out_what_still_waits(self, staff: Client) -> None:
+        upsert([ran("a", 5, wait=100), *(queued(f"open-{n}", enqueue_time=NOON) for n in range(9))])
+        assert numbers_of(staff)["wait_percentiles_ms"] == pytest.approx({"p50": 100, "p95": 100, "p99": 100}, abs=0.11)
+
     def test_the_last_day_unless_told_otherwise(self, staff: Client) -> None:
         now = timezone.now()
         upsert([queued(f"{hours}", enqueue_time=now - dt.timedelta(hours=hours)) for hours in (1, 23, 25, 100)])
