@@ -124,6 +124,35 @@ def bucket_edges(start: dt.datetime, end: dt.datetime, interval: Interval) -> li
     return edges
 
 
+def latest_edges(now: dt.datetime, step: dt.timedelta, number: int) -> list[dt.datetime]:
+    """Return the edges of ``number`` buckets of one ``step``, of which the last is the one that ``now`` is in.
+
+    They are counted from midnight by the clock of Django's current time zone, so that hours begin at a bucket.
+    """
+    midnight = _floor(now, "day")
+    last = (_utc(now) - _utc(midnight)) // step + 1
+    return [_moved(midnight, (last - number + count) * step) for count in range(number + 1)]
+
+
+def outcomes(logs: Logs, edges: Sequence[dt.datetime]) -> list[dict[str, int]]:
+    """Return, for each bucket, how many of the jobs that were enqueued in it are in which status now, in one query."""
+    times = [_epoch(edge, logs.db) for edge in edges]
+    slice_seconds = math.gcd(*times) or 60
+    buckets: list[dict[str, int]] = [{} for _ in edges[:-1]]
+    rows = (
+        logs.filter(enqueue_time__gte=edges[0], enqueue_time__lt=edges[-1])
+        .order_by()
+        .annotate(slice=_slices(logs.db, slice_seconds))
+        .values("slice", "status")
+        .annotate(number=Count("pk"))
+        .values_list("slice", "status", "number")
+    )
+    for slice_number, status, number in rows:
+        bucket = buckets[bisect_right(times, slice_number * slice_seconds) - 1]
+        bucket[status] = bucket.get(status, 0) + number
+    return buckets
+
+
 def _next(edge: dt.datetime, interval: Interval) -> dt.datetime:
     if interval == "day":
         # Noon of the next day, which every day has, and from there back to its beginning.
