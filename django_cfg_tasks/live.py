@@ -10,7 +10,7 @@ import asyncio
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,13 +18,14 @@ from django_cfg_tasks import conf
 from django_cfg_tasks.broker import Backlog, Peer
 from django_cfg_tasks.client import ReArqClient, get_rearq_client
 from django_cfg_tasks.cron import Cron
-from django_cfg_tasks.exceptions import BrokerUnavailableError
-from django_cfg_tasks.health import PATIENCE
+from django_cfg_tasks.exceptions import BrokerUnavailableError, TasksError
+from django_cfg_tasks.health import PATIENCE, HealthReport, acheck_health
 from django_cfg_tasks.jobs import JobRecord, JobStatus
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.store import OpenCount, TaskState
 from django_cfg_tasks.task import Task
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 MOST_GATES = 5000
@@ -137,6 +138,19 @@ class ScheduleInfo:
     last_run: LastRun | None = field(default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Everything at once. None is what Redis or SQL could not tell; ``health`` says why."""
+
+    health: HealthReport
+    workers: list[WorkerState] | None
+    queues: list[QueueState] | None
+    tasks: list[TaskInfo] | None
+    schedules: list[ScheduleInfo] | None
+    open: dict[JobStatus, int] | None
+    """How many jobs are not final, by status."""
+
+
 def ask(question: Callable[[ReArqClient], Coroutine[Any, Any, T]]) -> T:
     """Run one of the questions below from sync code, and wait some seconds at most for its answer.
 
@@ -156,37 +170,121 @@ async def _soon(question: Coroutine[Any, Any, T]) -> T:
     return asked.result()
 
 
+def ask_all() -> Standing:
+    """Ask everything below at once, from sync code; it takes some seconds at most, however things stand.
+
+    ConfigurationError where the configuration can't be used.
+    """
+    client = get_rearq_client()
+    return client.call(standing(client), instead="await standing(client)")
+
+
+async def standing(client: ReArqClient) -> Standing:
+    """Answer all questions, each of what they have in common being asked once."""
+    store = client.store
+    peers, counts, states = _once(client.broker.workers), _once(store.open_counts), _once(store.task_states)
+    health, workers, queues, tasks, schedules, numbers = await asyncio.gather(
+        acheck_health(),
+        _if_known(_workers(peers)),
+        _if_known(_queues_now(client, peers, counts)),
+        _if_known(_tasks(states, counts)),
+        _if_known(_schedules(client, states)),
+        _if_known(_numbers(counts)),
+    )
+    return Standing(health, workers, queues, tasks, schedules, numbers)
+
+
+def _once(question: Callable[[], Coroutine[Any, Any, T]]) -> Callable[[], Awaitable[T]]:
+    """Return a question that several may ask, and that is asked once."""
+    asked: list[asyncio.Task[T]] = []
+
+    def answer() -> Awaitable[T]:
+        if not asked:
+            asked.append(_heard(question()))
+        return asked[0]
+
+    return answer
+
+
+def _heard(asking: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    # asyncio complains of errors that nobody awaited, as with questions that were given up.
+    task = asyncio.ensure_future(asking)
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())
+    return task
+
+
+async def _if_known(answer: Coroutine[Any, Any, T]) -> T | None:
+    # A question that hangs is given up without waiting for that either.
+    asked = _heard(answer)
+    done, _ = await asyncio.wait([asked], timeout=PATIENCE)
+    if not done:
+        asked.cancel()
+        return None
+    try:
+        return asked.result()
+    except (TasksError, asyncio.CancelledError):  # canceled: with a question in common that another gave up
+        return None
+
+
 async def workers(client: ReArqClient) -> list[WorkerState]:
     """Return the workers and timers on the list, by name: those that are alive, and those that ended without a word."""
-    now = time.time()
-    return [_worker(peer, now) for peer in await client.broker.workers()]
+    return await _workers(client.broker.workers)
 
 
 async def queues(client: ReArqClient) -> list[QueueState]:
     """Return all queues that tasks declare, workers serve or jobs wait in, ``default`` first."""
-    # One after the other: where Redis is away, SQL is not asked in vain.
-    peers = await client.broker.workers()
-    waiting = await client.broker.gates.lengths(MOST_GATES)
-    counts = await client.store.open_counts()
-    serving = Counter(queue for peer in peers if peer.alive and peer.line.get("consuming") for queue in _queues(peer))
-    names = {*tasks.queues(), *serving, *waiting, *(count.queue for count in counts)} - {""}
-    ordered = sorted(names, key=lambda name: (name != "default", name))
-    backlogs = await client.broker.backlogs(ordered, client.rearq_config.group_name)
-    by_status = _counted((count.queue, count) for count in counts)
-    return [_queue(name, backlogs[name], by_status, waiting.get(name, 0), serving[name]) for name in ordered]
+    return await _queues_now(client, client.broker.workers, client.store.open_counts)
 
 
 async def declared_tasks(client: ReArqClient) -> list[TaskInfo]:
     """Return the tasks that this process knows, by name."""
-    states = await client.store.task_states()
-    counts = await client.store.open_counts()
-    by_status = _counted((count.task, count) for count in counts)
-    return [_task(task, states, by_status) for task in sorted(tasks, key=lambda task: task.name)]
+    return await _tasks(client.store.task_states, client.store.open_counts)
 
 
 async def schedules(client: ReArqClient) -> list[ScheduleInfo]:
     """Return the cron tasks that this process knows, by name, with their next and last runs."""
-    states = await client.store.task_states()
+    return await _schedules(client, client.store.task_states)
+
+
+async def _numbers(ask_counts: Callable[[], Awaitable[list[OpenCount]]]) -> dict[JobStatus, int]:
+    return dict(_counted((count.status, count) for count in await ask_counts()))
+
+
+async def _workers(ask_peers: Callable[[], Awaitable[list[Peer]]]) -> list[WorkerState]:
+    now = time.time()
+    return [_worker(peer, now) for peer in await ask_peers()]
+
+
+async def _queues_now(
+    client: ReArqClient,
+    ask_peers: Callable[[], Awaitable[list[Peer]]],
+    ask_counts: Callable[[], Awaitable[list[OpenCount]]],
+) -> list[QueueState]:
+    # One after the other: where Redis is away, SQL is not asked in vain.
+    peers = await ask_peers()
+    waiting = await client.broker.gates.lengths(MOST_GATES)
+    counts = await ask_counts()
+    serving = Counter(queue for peer in peers if peer.alive and peer.line.get("consuming") for queue in _queues(peer))
+    names = {*tasks.queues(), *serving, *waiting, *(count.queue for count in counts)} - {""}
+    ordered = sorted(names, key=lambda name: (name != "default", name))
+    backlogs = await client.broker.backlogs(ordered, client.rearq_config.group_name)
+    by_status = _counted(((count.queue, count.status), count) for count in counts)
+    return [_queue(name, backlogs[name], by_status, waiting.get(name, 0), serving[name]) for name in ordered]
+
+
+async def _tasks(
+    ask_states: Callable[[], Awaitable[dict[str, TaskState]]], ask_counts: Callable[[], Awaitable[list[OpenCount]]]
+) -> list[TaskInfo]:
+    states = await ask_states()
+    counts = await ask_counts()
+    by_status = _counted(((count.task, count.status), count) for count in counts)
+    return [_task(task, states, by_status) for task in sorted(tasks, key=lambda task: task.name)]
+
+
+async def _schedules(
+    client: ReArqClient, ask_states: Callable[[], Awaitable[dict[str, TaskState]]]
+) -> list[ScheduleInfo]:
+    states = await ask_states()
     declared = [(task, task.cron) for task in sorted(tasks, key=lambda task: task.name) if task.cron is not None]
     last = {task.name: state.fired_job for task, _ in declared if (state := states.get(task.name)) and state.fired_job}
     records = await client.store.load(last.values(), attempts=True) if last else {}
@@ -211,10 +309,10 @@ def in_words(expression: str) -> str:
         return expression
 
 
-def _counted(counts: Iterable[tuple[str, OpenCount]]) -> Counter[tuple[str, JobStatus]]:
-    found: Counter[tuple[str, JobStatus]] = Counter()
-    for name, count in counts:
-        found[name, count.status] += count.number
+def _counted(counts: Iterable[tuple[K, OpenCount]]) -> Counter[K]:
+    found: Counter[K] = Counter()
+    for key, count in counts:
+        found[key] += count.number
     return found
 
 
