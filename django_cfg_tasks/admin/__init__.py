@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django_cfg_tasks.admin.dashboard import DashboardAdmin
 from django_cfg_tasks.admin.tasklog import TaskLogAdmin
 
-__all__ = ["TaskLogAdmin"]
+__all__ = ["DashboardAdmin", "TaskLogAdmin"]
