@@ -14,11 +14,11 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from django_cfg_tasks import live
-from django_cfg_tasks.admin.sharing import Shared
 from django_cfg_tasks.exceptions import TasksError
 from django_cfg_tasks.history import digest, statistics
 from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.sharing import Shared
 
 MOST_RUNNING_JOBS = 1_000
 """How many running jobs are told with their workers."""

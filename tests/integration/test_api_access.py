@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from django.urls import get_resolver
 from rest_framework.permissions import AllowAny
 
 from django_cfg_tasks import cron_task, get_rearq_client, task
+from django_cfg_tasks.api import live
+from django_cfg_tasks.health import HealthReport, check_health
 from django_cfg_tasks.recorder import upsert
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.store import schema
@@ -181,6 +185,22 @@ def test_public_health_says_whether_and_not_what(user: Callable[..., Client], ta
         assert (answer.status_code, answer.json()) == (503, {"healthy": False})
     assert user(VIEW, is_staff=True).get("/cfg/tasks/health/").json()["checks"]
     assert answers(Client())["worker-list"] in (401, 403)
+
+
+def test_a_flood_of_requests_without_login_asks_redis_and_sql_once_a_second(
+    tasks_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def check() -> HealthReport:
+        asked.append(time.monotonic())
+        return check_health()
+
+    monkeypatch.setattr(live, "check_health", check)
+    tasks_config(public_health=True)
+    while len(asked) < 3:
+        assert Client().get("/cfg/tasks/health/").status_code == 503
+    assert all(later - earlier >= 1 for earlier, later in pairwise(asked))
 
 
 @pytest.mark.parametrize("route", [name for name in ROUTES if not name.startswith("log-")])

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from django_cfg_tasks.admin import sharing
-from django_cfg_tasks.admin.sharing import Shared
+from django_cfg_tasks import sharing
+from django_cfg_tasks.sharing import Shared
 
 
 class Clock:
