@@ -6,8 +6,10 @@ p95 in ms, queries, and whether one of them reads the table without an index.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlencode
 
 from benchmarks.rest import filled, measure, queries
@@ -15,12 +17,18 @@ from benchmarks.rest import filled, measure, queries
 LIMIT_MS = 500
 LIST = "/admin/tasks/tasklog/"
 MOST_LIST_QUERIES = 8
+DASHBOARD = "/admin/tasks/dashboard/"
+MOST_DASHBOARD_QUERIES = 13
+"""With the beginning and the end of a transaction."""
+LONG = "7d"
+"""The range that sums up more than `LIMIT_MS` is meant for: it is measured, and nothing fails by it."""
 
 
 def main() -> None:
     """Fill a database, measure, and end with 1 if anything was slower than `LIMIT_MS` or asked too much."""
     with filled(__doc__) as rounds:
         slow = measure(list_pages(), rounds, limit_ms=LIMIT_MS, most_queries=MOST_LIST_QUERIES)
+        slow += measure_dashboard(rounds)
     sys.exit(1 if slow else 0)
 
 
@@ -67,6 +75,25 @@ def list_pages() -> Iterator[tuple[str, str]]:
     yield "search and a part of a name", f"{LIST}?q=refused&task_name__icontains=SK_3"
     moving = newest.filter(status="in_progress").values_list("pk", flat=True)[:50]
     yield "moving rows", f"{LIST}live/?ids={','.join(map(str, moving))}"
+
+
+def measure_dashboard(rounds: int) -> list[str]:
+    """Measure each range of the dashboard: found out anew for each request, and as it is shared for some seconds."""
+    from django_cfg_tasks.admin import overview
+
+    def pages(kind: str, *ranges: str) -> Iterator[tuple[str, str]]:
+        for key in ranges:
+            yield f"dashboard, {key}, {kind}", f"{DASHBOARD}?range={key}"
+            yield f"its moving part, {key}, {kind}", f"{DASHBOARD}past/?range={key}"
+
+    usual = [key for key in overview.RANGES if key != LONG]
+    limits: dict[str, Any] = {"limit_ms": LIMIT_MS, "most_queries": MOST_DASHBOARD_QUERIES}
+    slow = measure(pages("anew", *usual), rounds, before=overview.forget, **limits)
+    slow += measure([("how things stand, anew", f"{DASHBOARD}now/")], rounds, before=overview.forget, **limits)
+    overview.past(LONG)
+    slow += measure(pages("shared", *overview.RANGES), rounds, **limits)
+    measure(pages("anew", LONG), rounds, before=overview.forget, **limits | {"limit_ms": math.inf})
+    return slow
 
 
 if __name__ == "__main__":

@@ -260,9 +260,17 @@ def cursor_at(row: Any) -> str:
 
 
 def measure(
-    asked: Iterable[tuple[str, str]], rounds: int, *, limit_ms: float = LIMIT_MS, most_queries: int = MOST_QUERIES
+    asked: Iterable[tuple[str, str]],
+    rounds: int,
+    *,
+    limit_ms: float = LIMIT_MS,
+    most_queries: int = MOST_QUERIES,
+    before: Callable[[], None] = lambda: None,
 ) -> list[str]:
-    """Ask everything ``rounds`` times, print a line for each, and return the names of what was too slow."""
+    """Ask everything ``rounds`` times, print a line for each, and return the names of what was too slow.
+
+    ``before`` is called before each request, and not measured.
+    """
     from django.contrib.auth import get_user_model
     from django.contrib.auth.models import Permission
     from django.test import Client
@@ -273,8 +281,13 @@ def measure(
     client.force_login(user)
     slow = []
     for name, path in asked:
-        times = sorted(timed(lambda path=path: ask(client, path)) for _ in range(rounds))
+        times = []
+        for _ in range(rounds):
+            before()
+            times.append(timed(lambda path=path: ask(client, path)))
+        times.sort()
         p50, p95 = statistics.median(times), times[math.ceil(0.95 * len(times)) - 1]
+        before()
         queries, scans = looked_at(client, path)
         marks = " ".join(
             word

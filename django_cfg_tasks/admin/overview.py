@@ -30,6 +30,8 @@ class Range:
 
     key: str
     name: object
+    phrase: object
+    """The name in a sentence."""
     hours: int
     step: dt.timedelta
     mark_minutes: int
@@ -44,10 +46,10 @@ class Range:
 RANGES = {
     one.key: one
     for one in (
-        Range("1h", _("1 hour"), 1, dt.timedelta(minutes=1), 10),
-        Range("6h", _("6 hours"), 6, dt.timedelta(minutes=5), 60),
-        Range("24h", _("24 hours"), 24, dt.timedelta(minutes=30), 240),
-        Range("7d", _("7 days"), 7 * 24, dt.timedelta(hours=3), 1440),
+        Range("1h", _("1 hour"), _("the last hour"), 1, dt.timedelta(minutes=1), 10),
+        Range("6h", _("6 hours"), _("the last 6 hours"), 6, dt.timedelta(minutes=5), 60),
+        Range("24h", _("24 hours"), _("the last 24 hours"), 24, dt.timedelta(minutes=30), 240),
+        Range("7d", _("7 days"), _("the last 7 days"), 7 * 24, dt.timedelta(hours=3), 1440),
     )
 }
 USUAL = "24h"

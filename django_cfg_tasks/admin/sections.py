@@ -22,10 +22,10 @@ from django_cfg_tasks import live
 from django_cfg_tasks.admin import charts
 from django_cfg_tasks.admin.display import NOTHING, badge, duration, moment
 from django_cfg_tasks.admin.overview import RANGES, Now, Past, Range, RunningJob
+from django_cfg_tasks.admin.states import state_badge
 from django_cfg_tasks.conf import get_config
 from django_cfg_tasks.history.digest import Bucket, Digest, Numbers, Outcomes
 from django_cfg_tasks.jobs import JobStatus
-from django_cfg_tasks.models import STATUS_LABELS
 from django_cfg_tasks.registry import tasks
 
 MOST_ROWS = 300
@@ -33,6 +33,8 @@ MOST_ROWS = 300
 MOST_JOBS_SHOWN = 5
 """Of one worker."""
 MOST_MESSAGE = 140
+DAY = 1440
+"""In minutes."""
 
 Row = dict[str, Any]
 
@@ -239,6 +241,7 @@ def chart(past: Past, links: Links) -> Row | None:
             "url": links.jobs(start_time=one.start, end_time=one.end - dt.timedelta(microseconds=1)),
             "title": _title(one, past.range, names),
             "mark": _mark(one.start, past.range),
+            "is_between": past.range.mark_minutes >= DAY and _local(one.start).toordinal() % 2,
             "total": one.outcomes.total,
         }
         for one, bar in zip(digest.buckets, drawn.bars, strict=True)
@@ -277,7 +280,7 @@ def _mark(start: dt.datetime, chosen: Range) -> SafeString | str:
     local = _local(start)
     if (local.hour * 60 + local.minute) % chosen.mark_minutes:
         return ""
-    text = local.strftime("%H:%M" if chosen.mark_minutes < 1440 else "%Y-%m-%d %H:%M")
+    text = local.strftime("%H:%M" if chosen.mark_minutes < DAY else "%Y-%m-%d %H:%M")
     return format_html('<time class="dct-time" datetime="{}">{}</time>', start.isoformat(), text)
 
 
@@ -381,10 +384,9 @@ def schedule_rows(now: Now, links: Links) -> list[Row] | None:
 def _last_run(run: live.LastRun | None, links: Links, today: dt.datetime) -> Row | None:
     if run is None:
         return None
-    status = JobStatus(run.status) if run.status else None
     return {
         "url": links.jobs(job_id=run.job_id),
-        "badge": badge(status.value, STATUS_LABELS[status]) if status else _("deleted"),
+        "badge": state_badge(run.status) if run.status else _("deleted"),
         "at": moment(run.start_time or run.enqueue_time, after=today),
         "error": run.error_class or "",
     }
