@@ -16,9 +16,9 @@ from tests.project import TaskProject
 from tests.redis_server import RedisServer
 from tests.servers import ServiceMissing
 
-TIERS = ("unit", "integration", "acceptance", "migration", "typing", "docs", "soak")
+TIERS = ("unit", "integration", "acceptance", "browser", "migration", "typing", "docs", "soak")
 TESTS = Path(__file__).parent
-Server = TypeVar("Server", RedisServer, PostgresServer)
+Found = TypeVar("Found")
 PROCESSES = pytest.StashKey[Processes]()
 
 
@@ -40,8 +40,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def start_or_skip(start: Callable[[], Server]) -> Server:
-    """Start a server; where its program is missing, skip on a laptop and fail in CI."""
+def start_or_skip(start: Callable[[], Found]) -> Found:
+    """Start a server, or find a program; where it is missing, skip on a laptop and fail in CI."""
     try:
         return start()
     except ServiceMissing as missing:
