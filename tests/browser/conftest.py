@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Error,
+    Locator,
+    Page,
+    Playwright,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from tests.browser.chromium import ARGUMENTS, find_chromium
 from tests.browser.stage import Stage
 from tests.browser.watch import Watch
 from tests.conftest import PROCESSES, start_or_skip
 from tests.redis_server import RedisServer
+from tests.waiting import wait_until
 
 PATIENCE_MS = 20_000
 VISITS = pytest.StashKey["Visits"]()
@@ -87,18 +99,6 @@ def stage(request: pytest.FixtureRequest, _process_stage: Stage) -> Stage:
     return _process_stage
 
 
-@pytest.fixture(scope="package")
-def _process_unfold_stage(chromium_program: Path, make_stage: Callable[..., Stage]) -> Stage:
-    return make_stage(UNFOLD)
-
-
-@pytest.fixture
-def unfold_stage(request: pytest.FixtureRequest, _process_unfold_stage: Stage) -> Stage:
-    """The project with django-unfold installed, without the policy that its own pages break."""
-    request.node.stash[PROCESSES] = _process_unfold_stage.processes
-    return _process_unfold_stage
-
-
 class Visits:
     """People with browsers of their own; all that they see is watched until the test ends."""
 
@@ -111,7 +111,6 @@ class Visits:
         path: str = "",
         user: str | None = "boss",
         *,
-        stage: Stage | None = None,
         script: bool = True,
         dark: bool = False,
         width: int = 1280,
@@ -121,7 +120,7 @@ class Visits:
 
         ``script=False`` turns JavaScript off, ``dark`` is what the system prefers, ``width`` is the window's.
         """
-        stage = stage or self._stage
+        stage = self._stage
         context = self._browser.new_context(
             base_url=stage.url,
             java_script_enabled=script,
@@ -171,3 +170,61 @@ def visit(request: pytest.FixtureRequest, browser: Browser, stage: Stage) -> Ite
     yield visits
     visits.close()
     assert visits.complaints == []
+
+
+@contextmanager
+def was_not_reloaded(page: Page) -> Iterator[None]:
+    """Fail if the page was loaded anew meanwhile: what changed on it has changed by itself."""
+    page.evaluate("window.untouched = true")
+    yield
+    assert page.evaluate("window.untouched === true"), "the page was loaded anew"
+
+
+def state(page: Page, status: str) -> Locator:
+    """Return the badge of this status at the head of a job's page."""
+    return page.locator(f'[data-dct-part="state"] .dct-badge-{status}')
+
+
+def wait_on(page: Page, condition: Callable[[], object], description: str) -> None:
+    """`wait_until` for what a page's events tell: they come in meanwhile."""
+
+    def holds() -> bool:
+        page.evaluate("1")
+        return bool(condition())
+
+    wait_until(holds, description, timeout=PATIENCE_MS / 1000)
+
+
+def requests(page: Page) -> list[str]:
+    """Return a list that the address of each request of the page is added to."""
+    noted: list[str] = []
+
+    def note(request: Request) -> None:
+        noted.append(request.url)
+
+    page.on("request", note)
+    return noted
+
+
+def luminance(page: Page, selector: str) -> float:
+    """Return how light the ground of the first such element is, from 0 to 1; one that has none shows its parent's."""
+    ground: str = page.locator(selector).first.evaluate(
+        """(one) => {
+            for (; one; one = one.parentElement) {
+                const ground = getComputedStyle(one).backgroundColor;
+                if (ground !== "rgba(0, 0, 0, 0)") return ground;
+            }
+            return "rgb(255, 255, 255)";
+        }"""
+    )
+    # The canvas knows every way in which CSS writes a colour.
+    red, green, blue = page.evaluate(
+        """(ground) => {
+            const pen = document.createElement("canvas").getContext("2d");
+            pen.fillStyle = ground;
+            pen.fillRect(0, 0, 1, 1);
+            return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
+        }""",
+        ground,
+    )
+    return float(0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255

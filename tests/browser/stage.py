@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from tests.browser.watch import HIT
 from tests.processes import Processes
@@ -14,6 +15,9 @@ from tests.project import TaskProject
 from tests.redis_server import RedisServer
 from tests.servers import free_port
 from tests.waiting import wait_until
+
+LIST = "/admin/tasks/tasklog/"
+DASHBOARD = "/admin/tasks/dashboard/"
 
 EVIL = f'<img src={HIT} onerror="window.struck=1">'
 """Text that must be shown as it is. A page that takes it for HTML asks for `watch.HIT`."""
@@ -57,9 +61,21 @@ async def write_report(ctx, name: str) -> str:
     return name
 
 
-@task(job_retry=2, job_retry_after=1)
+@task(queue="mail")
 async def send_mail(to: str) -> bool:
     return True
+
+
+@task(queue="mail", job_retry=100, job_retry_after=2)
+async def lose(name: str) -> bool:
+    if not (SWITCHES / f"{{name}} found").exists():
+        raise LookupError(f"{{name}} is lost")
+    return True
+
+
+@task(queue="warehouses_overseas", job_retry=0)
+async def settle_the_accounts_of_all_warehouses_at_the_end_of_the_year(account_number: str) -> None:
+    raise RuntimeError("no_space_to_break_this_line_at_" * 20)
 
 
 @cron_task("0 4 * * *")
@@ -192,7 +208,7 @@ class Stage:
             self.processes,
             tasks=TASKS,
             databases={"default": database},
-            tasks_config={"rearq": {"redis_url": redis.url}},
+            tasks_config={"rearq": {"redis_url": redis.url, "max_jobs": 50}},
             settings=SETTINGS + settings,
             files={
                 "project/urls.py": URLS,
@@ -214,7 +230,7 @@ class Stage:
         self.sessions, self.users = self.project.json(f"EVIL = {EVIL!r}\n{PEOPLE}")
         worker = self.project.worker("--with-timer")
         command = ["-m", "uvicorn", "project.asgi:application", "--host", "127.0.0.1", "--port", str(self.port)]
-        web = self.project.start(sys.executable, *command, "--lifespan", "off", name="web")
+        web = self.project.start(sys.executable, *command, "--lifespan", "off", "--no-access-log", name="web")
         worker.wait_for_log("consumes ", timeout=60)
         web.wait_for_log("Uvicorn running", timeout=60)
         return self
@@ -230,17 +246,21 @@ class Stage:
 
     def log(self, job_id: str) -> dict[str, Any] | None:
         """Return a job's row as the REST API has it; None before it is written."""
-        found: dict[str, Any] = self._ask("GET", f"/cfg/tasks/logs/?search={job_id}")
+        found: dict[str, Any] = self._ask("GET", f"/cfg/tasks/logs/?{urlencode({'search': job_id})}")
         return next((row for row in found["results"] if row["job_id"] == job_id), None)
 
+    def page_of(self, job_id: str, *statuses: str) -> str:
+        """Return the address of a job's page, once the log knows it (or knows it with one of these statuses)."""
+        return f"{LIST}{self.reached(job_id, *statuses)['id']}/change/"
+
     def reached(self, job_id: str, *statuses: str) -> dict[str, Any]:
-        """Wait until the log says that a job has one of these statuses, and return its row."""
+        """Wait until the log says that a job has one of these statuses (or any), and return its row."""
 
         def row() -> dict[str, Any] | None:
             log = self.log(job_id)
-            return log if log and log["status"] in statuses else None
+            return log if log and (not statuses or log["status"] in statuses) else None
 
-        found = wait_until(row, f"{job_id} is {' or '.join(statuses)}", timeout=30)
+        found = wait_until(row, f"{job_id} is {' or '.join(statuses) or 'in the log'}", timeout=30)
         assert found is not None
         return found
 

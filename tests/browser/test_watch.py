@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Visits
+from tests.browser.conftest import Visits, wait_on
 from tests.browser.stage import Stage
-from tests.waiting import wait_until
 
 
 def test_what_a_page_must_not_do_is_noted(visit: Visits) -> None:
@@ -18,11 +17,10 @@ def test_what_a_page_must_not_do_is_noted(visit: Visits) -> None:
         "answer 404: GET", "dialog: careless", "script error: careless", "console error: ",
     ]  # fmt: skip
 
-    def missing() -> list[str]:
-        page.evaluate("1")  # lets the browser's news in
-        return [note for note in expected if not any(note in complaint for complaint in visit.complaints)]
+    def all_noted() -> bool:
+        return all(any(note in complaint for complaint in visit.complaints) for note in expected)
 
-    wait_until(lambda: not missing(), f"all of these are noted: {expected}")
+    wait_on(page, all_noted, f"all of these are noted: {expected}")
     visit.allow("policy violated|Content Security Policy|careless|/nowhere.png")
     assert visit.complaints == []
 
