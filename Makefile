@@ -23,7 +23,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	if "$$python" -c '$(SUPPORTED)' >/dev/null 2>&1; then command -v "$$python"; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-matrix docs-test soak chaos chaos-long demo dev coverage build clean FORCE
+.PHONY: help install test test-matrix docs-test soak chaos chaos-long demo dev screenshots coverage build clean FORCE
 .PHONY: lint lint-code lint-format lint-types lint-rooms lint-migrations
 
 help:  ## show what there is
@@ -121,6 +121,9 @@ demo: $(VENV)/installed  ## run the example shop through a few thousand jobs and
 
 dev: $(VENV)/installed  ## the same, and leave it running for browsing
 	$(BIN)/python example_project/demo.py --keep
+
+screenshots: $(VENV)/installed  ## take the docs' pictures of the admin anew, in the example shop
+	$(BIN)/python example_project/screenshots.py $(ARGS)
 
 build: $(VENV)/installed  ## make the wheel and the source archive in dist/
 	$(BIN)/python -m build

@@ -24,6 +24,7 @@ _PART = re.compile(
 )
 _PATH = re.compile(r"# (?P<path>[\w/]+\.py)\n")
 _LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\((?P<target>[^)\s]+)\)")
+_IMAGE = re.compile(r"!\[(?P<text>[^\]\n]*)\]\((?P<target>[^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 HIDDEN = ("test", "setup", "check", "file")
 
@@ -82,6 +83,11 @@ def prose(page: Path) -> str:
 def links(page: Path) -> list[str]:
     """Return the targets of all links, anchors included."""
     return [match["target"] for match in _LINK.finditer(prose(page))]
+
+
+def images(page: Path) -> list[tuple[str, str]]:
+    """Return the texts and the targets of all pictures."""
+    return [(match["text"], match["target"]) for match in _IMAGE.finditer(prose(page))]
 
 
 def anchors(page: Path) -> set[str]:

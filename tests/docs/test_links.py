@@ -9,6 +9,7 @@ import pytest
 
 from tests.docs import pages
 
+MOST_BYTES = 200_000
 EXTERNAL = ("https://", "mailto:")
 
 
@@ -41,3 +42,16 @@ def test_a_page_has_one_title_and_keeps_its_lines_short(page: Path) -> None:
     assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1
     long = [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")]
     assert not long
+
+
+def test_pictures_are_there_small_and_told_in_words() -> None:
+    shown = set()
+    for page in pages.PAGES:
+        for text, link in pages.images(page):
+            file, _ = target(page, link)
+            shown.add(file)
+            assert file.is_file(), f"{pages.name(page)} shows {link}, which is not there"
+            assert file.stat().st_size < MOST_BYTES, f"{link} is too large"
+            assert len(text.split()) > 3, f"{pages.name(page)}: say what is to be seen on {link}"
+    kept = set((pages.ROOT / "docs" / "images").iterdir())
+    assert kept == shown, "pictures that no page shows"
