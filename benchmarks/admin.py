@@ -79,7 +79,7 @@ def list_pages() -> Iterator[tuple[str, str]]:
 
 def measure_dashboard(rounds: int) -> list[str]:
     """Measure each range of the dashboard: found out anew for each request, and as it is shared for some seconds."""
-    from django_cfg_tasks.admin import overview
+    from django_cfg_tasks.admin.dashboard import overview
 
     def pages(kind: str, *ranges: str) -> Iterator[tuple[str, str]]:
         for key in ranges:

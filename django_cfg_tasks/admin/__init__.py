@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django_cfg_tasks.admin.dashboard import DashboardAdmin
+from django_cfg_tasks.admin.dashboard.page import DashboardAdmin
 from django_cfg_tasks.admin.tasklog import TaskLogAdmin
 
 __all__ = ["DashboardAdmin", "TaskLogAdmin"]

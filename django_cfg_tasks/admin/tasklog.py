@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from django_cfg_tasks.admin.job import JobPage
-from django_cfg_tasks.admin.list_page import LogListPage
+from django_cfg_tasks.admin.job.page import JobPage
+from django_cfg_tasks.admin.joblist.page import LogListPage
 from django_cfg_tasks.models import TaskLog
 
 

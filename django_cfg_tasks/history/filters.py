@@ -6,6 +6,7 @@ Every filter is made so that an index serves it on millions of rows: see the not
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,10 @@ MOST_FOUND = 1_000
 """Rows that ``search`` finds of each kind: by job id, task, worker, error's class, error's words."""
 NEWEST_ERRORS = 1_000
 """Rows in which it looks for words that more than `MOST_FOUND` have."""
+NEWEST_JOBS = 10_000
+"""The same for beginnings of job ids."""
+# All words of a text, the last one perhaps as a beginning.
+_HAS_WORDS = f"{MESSAGE_WORDS} @@ to_tsquery('simple', NULLIF(plainto_tsquery('simple', %s)::text, '') || ':*')"
 
 
 class _Filter(django_filters.Filter):  # type: ignore[misc]  # django-filter has no types
@@ -129,9 +134,9 @@ class LogFilters(django_filters.FilterSet):  # type: ignore[misc]
         One condition for all of them would leave a planner nothing but to read every row.
         """
         is_postgres = connections[queryset.db].vendor == "postgresql"
-        kinds: list[Any] = [Q(job_id__startswith=text)]
+        kinds: list[Any] = []
         if not is_postgres:  # their LIKE uses no index
-            kinds = [Q(job_id__gte=text, job_id__lt=f"{text}\U0010ffff")]
+            kinds.append(Q(job_id__gte=text, job_id__lt=f"{text}\U0010ffff"))
         for column, alike in _names_with(queryset, ("task_name", "worker_id", "error_class"), text, "search").items():
             if alike:
                 kinds.append(Q(**{f"{column}__in": alike}) & (HAS_ERROR if column == "error_class" else Q()))
@@ -140,7 +145,9 @@ class LogFilters(django_filters.FilterSet):  # type: ignore[misc]
         kinds.extend(_of_user(queryset.db, text))
         parts: list[Logs | RawSQL] = [queryset.filter(kind).order_by(*NEWEST_FIRST)[:MOST_FOUND] for kind in kinds]
         if is_postgres:
-            parts.append(_with_words(queryset.filter(HAS_ERROR), text))
+            beginning = re.sub(r"([\\%_])", r"\\\1", text) + "%"
+            parts.append(_all_or_newest(queryset, "job_id", "job_id LIKE %s", beginning, NEWEST_JOBS))
+            parts.append(_all_or_newest(queryset.filter(HAS_ERROR), "error_message", _HAS_WORDS, text, NEWEST_ERRORS))
         return queryset.filter(pk__in=any_of(parts))
 
     def _by_status(self, queryset: Logs, status: JobStatus, wanted: bool) -> Logs:
@@ -206,25 +213,23 @@ def _of_user(alias: str, name: str) -> list[Q]:
     return [Q(user_id=Subquery(named.values("pk")[:1]), user_id__isnull=False)]
 
 
-def _with_words(errors: Logs, text: str) -> RawSQL:
-    """Return the ids of ``errors`` whose message has all words of ``text``, the last one perhaps as a beginning.
+def _all_or_newest(logs: Logs, column: str, condition: str, param: str, newest: int) -> RawSQL:
+    """Return the ids of those ``logs`` for whose ``column`` the ``condition`` holds, on PostgreSQL.
 
-    Few that have them are all found by the index. To put many of them in order would cost seconds, so of those the ones
-    among the newest errors are taken.
+    Few are all found by an index. To put many of them in order could cost seconds, so of those the ones among so many
+    of the ``newest`` rows are taken.
     """
-    query = "to_tsquery('simple', NULLIF(plainto_tsquery('simple', %s)::text, '') || ':*')"
-    words = f"{MESSAGE_WORDS} @@ {query}"
-    has_words = RawSQL(words, [text], output_field=BooleanField())  # noqa: S611 - a constant, and a parameter
-    few = errors.filter(has_words).order_by().values("id")[: MOST_FOUND + 1]
-    newest = errors.order_by(*NEWEST_FIRST).values("id", "error_message")[:NEWEST_ERRORS]
+    holds = RawSQL(condition, [param], output_field=BooleanField())  # noqa: S611 - a constant, and a parameter
+    few = logs.filter(holds).order_by().values("id")[: MOST_FOUND + 1]
+    latest = logs.order_by(*NEWEST_FIRST).values("id", column)[:newest]
     try:
-        few_sql, few_params = few.query.get_compiler(errors.db).as_sql()
-        newest_sql, newest_params = newest.query.get_compiler(errors.db).as_sql()
+        few_sql, few_params = few.query.get_compiler(logs.db).as_sql()
+        latest_sql, latest_params = latest.query.get_compiler(logs.db).as_sql()
     except EmptyResultSet:
         return RawSQL("SELECT NULL::bigint AS id WHERE false", [])
     return RawSQL(  # noqa: S611
         "SELECT counted.id FROM (SELECT few.id, COUNT(*) OVER () AS found "  # noqa: S608 - Django's own SQL
         f"FROM ({few_sql}) AS few) AS counted WHERE found <= {MOST_FOUND} "
-        f"UNION ALL SELECT newest.id FROM ({newest_sql}) AS newest WHERE {words}",
-        [*few_params, *newest_params, text],
+        f"UNION ALL SELECT latest.id FROM ({latest_sql}) AS latest WHERE {condition}",
+        [*few_params, *latest_params, param],
     )

@@ -17,7 +17,7 @@ from django.test import Client
 from django.utils import timezone
 
 from django_cfg_tasks import cron_task, get_rearq_client, health, live, task
-from django_cfg_tasks.admin import overview, sections
+from django_cfg_tasks.admin.dashboard import overview, sections
 from django_cfg_tasks.admin.display import NOTHING
 from django_cfg_tasks.client import ReArqClient
 from django_cfg_tasks.jobs import JobRecord, JobStatus

@@ -20,8 +20,9 @@ from django.db import connection
 from django.test import Client
 
 from django_cfg_tasks import get_rearq_client, task
-from django_cfg_tasks.admin import list_page, listing
-from django_cfg_tasks.admin.list_filters import LABELS, MOST_LINKS
+from django_cfg_tasks.admin.joblist import listing
+from django_cfg_tasks.admin.joblist import page as list_page
+from django_cfg_tasks.admin.joblist.filters import LABELS, MOST_LINKS
 from django_cfg_tasks.client import ReArqClient
 from django_cfg_tasks.history.filters import FILTERS
 from django_cfg_tasks.jobs import JobStatus

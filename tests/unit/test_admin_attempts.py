@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_cfg_tasks.admin.attempts import LEAST_WIDTH, MOST, Timeline, timeline, widths
+from django_cfg_tasks.admin.job.attempts import LEAST_WIDTH, MOST, Timeline, timeline, widths
 from django_cfg_tasks.models import TaskLog
 from tests.records import NOON
 

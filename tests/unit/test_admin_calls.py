@@ -10,8 +10,8 @@ import pytest
 
 from django_cfg_tasks import task
 from django_cfg_tasks.acts.bulk import bulk
-from django_cfg_tasks.admin.calls import as_delay, literal
-from django_cfg_tasks.admin.pace import Pace
+from django_cfg_tasks.admin.job.calls import as_delay, literal
+from django_cfg_tasks.admin.job.pace import Pace
 from django_cfg_tasks.history.performance import Usual
 from django_cfg_tasks.masking import MASK
 from django_cfg_tasks.models import TaskLog

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from django_cfg_tasks.admin.charts import BAR_WIDTH, GAP, HEIGHT, LEAST, MOST_TICKS, stacked, ticks
+from django_cfg_tasks.admin.dashboard.charts import BAR_WIDTH, GAP, HEIGHT, LEAST, MOST_TICKS, stacked, ticks
 
 
 @pytest.mark.parametrize(

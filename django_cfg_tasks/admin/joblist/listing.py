@@ -20,7 +20,7 @@ from django.utils.formats import number_format
 from django.utils.functional import cached_property
 from django.utils.translation import gettext, ngettext
 
-from django_cfg_tasks.admin import list_dates, list_filters
+from django_cfg_tasks.admin.joblist import dates, filters
 from django_cfg_tasks.history.counts import EXACT, estimate, with_count
 from django_cfg_tasks.history.filters import FILTERS, MOST_FOUND, NAME_LOOKUPS, NEWEST_FIRST, ORDERINGS, filtered_by
 from django_cfg_tasks.history.names import names
@@ -137,24 +137,24 @@ class LogList(ChangeList):
         return names(self.root_queryset, NAMED)
 
     @cached_property
-    def filter_specs(self) -> list[list_filters.Spec]:  # type: ignore[override]  # Django's are objects of its own
+    def filter_specs(self) -> list[filters.Spec]:  # type: ignore[override]  # Django's are objects of its own
         """What is beside the list, to filter by."""
-        return list_filters.specs(self)
+        return filters.specs(self)
 
     @property
-    def conditions(self) -> list[list_filters.Condition]:
+    def conditions(self) -> list[filters.Condition]:
         """What the rows have in common, in words, each with a link to the list without it."""
-        return list_filters.conditions(self)
+        return filters.conditions(self)
 
     @property
-    def dates(self) -> list_dates.Dates | None:
+    def dates(self) -> dates.Dates | None:
         """The way through years, months and days; None if there is no job."""
         if self.result_list:
             oldest, newest = self.result_list[0].oldest, self.result_list[0].newest
         else:
             ends = self.root_queryset.order_by().aggregate(oldest=Min("enqueue_time"), newest=Max("enqueue_time"))
             oldest, newest = ends["oldest"], ends["newest"]
-        return None if oldest is None else list_dates.dates(self, oldest, newest)
+        return None if oldest is None else dates.dates(self, oldest, newest)
 
     @property
     def pages(self) -> list[dict[str, Any]]:
@@ -205,7 +205,7 @@ class LogList(ChangeList):
     def _refused(self, request: HttpRequest, reasons: dict[str, list[str]]) -> IncorrectLookupParameters:
         """Say what can't be used, and return what sends Django to the list without parameters."""
         for name, texts in reasons.items():
-            label = list_filters.LABELS.get(name, name)
+            label = filters.LABELS.get(name, name)
             messages.error(request, f"{label}: {' '.join(texts)}")
         return IncorrectLookupParameters(", ".join(reasons))
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from django_cfg_tasks.acts import audit, jobs
 from django_cfg_tasks.acts.permissions import CANCEL, RETRY
+from django_cfg_tasks.admin.links import Links
 from django_cfg_tasks.exceptions import TaskDisabledError, TasksDisabledError, TasksError, WrongStateError
 from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.models import TaskLog
@@ -28,12 +29,7 @@ from django_cfg_tasks.recorder import recorder
 PATIENCE = 2.0
 """Seconds that a page waits for the history to know of what was just done."""
 _REFUSALS = (WrongStateError, TaskDisabledError, TasksDisabledError)
-_Act = Callable[[HttpRequest, TaskLog, str], str]
-
-
-def job_url(key: object, site: str = "admin") -> str:
-    """Return the address of the page of a job, by its row's id or by its own."""
-    return reverse("admin:tasks_tasklog_change", args=[quote(str(key))], current_app=site)
+_Act = Callable[[HttpRequest, TaskLog, Links], str]
 
 
 def urls(pages: admin.ModelAdmin[TaskLog]) -> list[URLPattern]:
@@ -54,19 +50,19 @@ def _view(pages: admin.ModelAdmin[TaskLog], permission: str, act: _Act) -> Calla
         log = pages.get_object(request, unquote(object_id))
         if log is None:
             return pages._get_obj_does_not_exist_redirect(request, pages.opts, object_id)  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
-        site = pages.admin_site.name
+        links = Links(pages.admin_site.name)
         try:
-            return HttpResponseRedirect(act(request, log, site))
+            return HttpResponseRedirect(act(request, log, links))
         except _REFUSALS as error:
             messages.warning(request, str(error))
         except TasksError as error:
             messages.error(request, _("Nothing was done. %(error)s") % {"error": error})
-        return HttpResponseRedirect(job_url(log.pk, site))
+        return HttpResponseRedirect(links.job(log.pk))
 
     return pages.admin_site.admin_view(view)
 
 
-def _retry(request: HttpRequest, log: TaskLog, site: str) -> str:
+def _retry(request: HttpRequest, log: TaskLog, links: Links) -> str:
     """Run the job again, and lead to the new one."""
     new = jobs.retry(log.job_id)
     audit.record(request.user, f"run again as {new.job_id}", f"Job {log.job_id}", log)
@@ -75,13 +71,13 @@ def _retry(request: HttpRequest, log: TaskLog, site: str) -> str:
     if row is None:
         text = _("The job runs again as %(job)s, of which the history does not know yet.") % {"job": new.job_id}
         messages.success(request, text)
-        return job_url(log.pk, site)
-    link = format_html('<a href="{}">{}</a>', job_url(log.pk, site), log.job_id)
+        return links.job(log.pk)
+    link = format_html('<a href="{}">{}</a>', links.job(log.pk), log.job_id)
     messages.success(request, format_html(_("This new job runs {} again."), link))
-    return job_url(row, site)
+    return links.job(row)
 
 
-def _cancel(request: HttpRequest, log: TaskLog, site: str) -> str:
+def _cancel(request: HttpRequest, log: TaskLog, links: Links) -> str:
     """Cancel the job, and lead back to it."""
     record = jobs.cancel(log.job_id)
     audit.record(request.user, "canceled", f"Job {log.job_id}", log)
@@ -90,4 +86,4 @@ def _cancel(request: HttpRequest, log: TaskLog, site: str) -> str:
     messages.success(
         request, _("The job is canceled; its worker is told to stop it.") if is_running else _("The job is canceled.")
     )
-    return job_url(log.pk, site)
+    return links.job(log.pk)

@@ -17,7 +17,7 @@ from django.utils.translation import gettext
 from django_cfg_tasks.history.filters import LogFilters
 
 if TYPE_CHECKING:
-    from django_cfg_tasks.admin.listing import LogList
+    from django_cfg_tasks.admin.joblist.listing import LogList
 
 _INSTANT = dt.timedelta(microseconds=1)
 _FORMATS = {"year": "Y", "month": "YEAR_MONTH_FORMAT", "day": "MONTH_DAY_FORMAT"}

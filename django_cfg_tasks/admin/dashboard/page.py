@@ -22,8 +22,9 @@ from django.utils.translation import gettext as _
 from django_cfg_tasks.acts import audit
 from django_cfg_tasks.acts.permissions import MANAGE, RUN
 from django_cfg_tasks.acts.tasks import declared, run_now
-from django_cfg_tasks.admin import overview, sections
 from django_cfg_tasks.admin.base import ReadOnlyAdmin
+from django_cfg_tasks.admin.dashboard import overview, sections
+from django_cfg_tasks.admin.links import Links
 from django_cfg_tasks.client import get_rearq_client
 from django_cfg_tasks.exceptions import TasksError
 from django_cfg_tasks.models import Dashboard
@@ -147,8 +148,8 @@ class DashboardAdmin(ReadOnlyAdmin):
             "act_urls": {name: self._address("act", name) for name in ACTS},
         }
 
-    def _links(self) -> sections.Links:
-        return sections.Links(self.admin_site.name)
+    def _links(self) -> Links:
+        return Links(self.admin_site.name)
 
     def _address(self, page: str, *args: str) -> str:
         return reverse(f"admin:tasks_dashboard_{page}", args=args, current_app=self.admin_site.name)

@@ -8,9 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
-from django.urls import reverse
 from django.utils import formats, timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -19,9 +17,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from django_cfg_tasks import live
-from django_cfg_tasks.admin import charts
+from django_cfg_tasks.admin.dashboard import charts
+from django_cfg_tasks.admin.dashboard.overview import RANGES, Now, Past, Range, RunningJob
 from django_cfg_tasks.admin.display import NOTHING, badge, duration, moment
-from django_cfg_tasks.admin.overview import RANGES, Now, Past, Range, RunningJob
+from django_cfg_tasks.admin.links import Links
 from django_cfg_tasks.admin.states import state_badge
 from django_cfg_tasks.conf import get_config
 from django_cfg_tasks.history.digest import Bucket, Digest, Numbers, Outcomes
@@ -37,23 +36,6 @@ DAY = 1440
 """In minutes."""
 
 Row = dict[str, Any]
-
-
-class Links:
-    """The addresses of the pages on jobs, in one admin site."""
-
-    def __init__(self, site: str) -> None:
-        self._site = site
-        self._list = reverse("admin:tasks_tasklog_changelist", current_app=site)
-
-    def jobs(self, **query: object) -> str:
-        """The list of those that these filters let through."""
-        asked = {name: value.isoformat() if isinstance(value, dt.datetime) else value for name, value in query.items()}
-        return f"{self._list}?{urlencode(asked)}" if asked else self._list
-
-    def job(self, pk: int) -> str:
-        """The page of one."""
-        return reverse("admin:tasks_tasklog_change", args=[pk], current_app=self._site)
 
 
 def count(number: int) -> str:

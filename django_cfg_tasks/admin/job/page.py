@@ -10,7 +10,6 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
@@ -25,12 +24,14 @@ from django.utils.translation import ngettext
 
 from django_cfg_tasks import live
 from django_cfg_tasks.acts.permissions import CANCEL, RETRY
-from django_cfg_tasks.admin.attempts import Attempt, Timeline, aware, timeline
 from django_cfg_tasks.admin.base import ReadOnlyAdmin
-from django_cfg_tasks.admin.calls import as_delay
 from django_cfg_tasks.admin.display import NOTHING, badge, duration, moment, preformatted, pretty_json
-from django_cfg_tasks.admin.job_acts import job_url, urls
-from django_cfg_tasks.admin.pace import Pace
+from django_cfg_tasks.admin.job.acts import urls
+from django_cfg_tasks.admin.job.attempts import Attempt, Timeline, aware, timeline
+from django_cfg_tasks.admin.job.calls import as_delay
+from django_cfg_tasks.admin.job.pace import Pace
+from django_cfg_tasks.admin.links import Links
+from django_cfg_tasks.admin.states import state_badge
 from django_cfg_tasks.exceptions import TasksError
 from django_cfg_tasks.history.performance import RECENT, usual, waited
 from django_cfg_tasks.history.rows import find, masked, related_to
@@ -102,7 +103,7 @@ class JobPage(ReadOnlyAdmin):
         return {
             "log": log,
             "is_done": _is_done(log, ended, now),
-            "badge": badge(log.status, log.get_status_display()),
+            "badge": state_badge(log.status),
             "state": _state(log, shown, due, now, ended),
             "progress": f"{log.progress:.3f}" if log.progress is not None and not log.is_completed else None,
             "percent": f"{log.progress:.0%}" if log.progress is not None else "",
@@ -119,7 +120,7 @@ class JobPage(ReadOnlyAdmin):
             "error": preformatted(": ".join(part for part in (log.error_class, log.error_message) if part), "error"),
             "has_error": bool(log.error_class or log.error_message),
             "traceback": preformatted(log.traceback, "traceback") if log.traceback else "",
-            "same_error_url": self._list(task_name=log.task_name, error_class=log.error_class, status="failed")
+            "same_error_url": self._links().jobs(task_name=log.task_name, error_class=log.error_class, status="failed")
             if log.error_class
             else "",
         }
@@ -130,8 +131,8 @@ class JobPage(ReadOnlyAdmin):
         task = tasks.get(log.task_name)
         return {
             "every": EVERY,
-            "live_url": self._url("live", log),
-            "history_url": self._url("history", log),
+            "live_url": self._links().job(log.pk, "live"),
+            "history_url": self._links().job(log.pk, "history"),
             "keeps_data_out": task is not None and not task.options.log_args,
             "args": pretty_json(args) if args else NOTHING,
             "kwargs": pretty_json(kwargs) if kwargs else NOTHING,
@@ -149,22 +150,29 @@ class JobPage(ReadOnlyAdmin):
         elif may_retry and tasks.get(log.task_name) is None:
             why_not = _("Its task is not declared any more, so it can't be run again.")
         return {
-            "retry": self._url("retry", log) if may_retry and not why_not else "",
-            "cancel": self._url("cancel", log) if may_cancel and not why_not else "",
+            "retry": self._links().job(log.pk, "retry") if may_retry and not why_not else "",
+            "cancel": self._links().job(log.pk, "cancel") if may_cancel and not why_not else "",
             "why_not": why_not,
         }
 
     def _facts(self, request: HttpRequest, log: TaskLog) -> Iterator[tuple[str, SafeString | str]]:
         """Yield what is known of a job: names and values, those that say nothing left out."""
-        yield _("Task"), _link(self._list(task_name=log.task_name), log.task_name, _("All jobs of this task"))
+        links = self._links()
+        yield _("Task"), _link(links.jobs(task_name=log.task_name), log.task_name, _("All jobs of this task"))
         yield _("Job ID"), format_html('<code class="dct-wrap">{}</code>', log.job_id)
-        yield _("Queue"), _link(self._list(queue_name=log.queue_name), log.queue_name, _("All jobs of this queue"))
+        yield (
+            _("Queue"),
+            _link(links.jobs(queue_name=log.queue_name), log.queue_name, _("All jobs of this queue")),
+        )
         if log.user_id is not None:
             yield _("User"), self._user(request, log)
         if log.worker_id:
-            yield _("Worker"), _link(self._list(worker_id=log.worker_id), log.worker_id, _("All jobs of this worker"))
+            yield (
+                _("Worker"),
+                _link(links.jobs(worker_id=log.worker_id), log.worker_id, _("All jobs of this worker")),
+            )
         if log.retry_of:
-            yield _("Runs again"), _link(job_url(log.retry_of, self.admin_site.name), log.retry_of)
+            yield _("Runs again"), _link(links.job(log.retry_of), log.retry_of)
         used = _("%(used)d of %(allowed)d") % {"used": log.job_retries, "allowed": log.job_retry}
         if log.job_retry:
             used = _("%(used)s, pause %(pause)s") % {"used": used, "pause": duration(log.job_retry_after * 1000)}
@@ -200,20 +208,16 @@ class JobPage(ReadOnlyAdmin):
         else:
             why = _("has the same arguments")
         return Related(
-            job_url(other.pk, self.admin_site.name),
+            self._links().job(other.pk),
             other,
             why,
-            badge(other.status, other.get_status_display()),
+            state_badge(other.status),
             moment(other.enqueue_time),
             duration(other.duration_ms),
         )
 
-    def _list(self, **query: str) -> str:
-        """Return the address of the list of some jobs, by the filters' names."""
-        return f"{reverse('admin:tasks_tasklog_changelist', current_app=self.admin_site.name)}?{urlencode(query)}"
-
-    def _url(self, name: str, log: TaskLog) -> str:
-        return reverse(f"admin:tasks_tasklog_{name}", args=[quote(str(log.pk))], current_app=self.admin_site.name)
+    def _links(self) -> Links:
+        return Links(self.admin_site.name)
 
 
 def _record(log: TaskLog) -> tuple[JobRecord | None, bool]:

@@ -15,15 +15,15 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from django_cfg_tasks.admin import list_dates
 from django_cfg_tasks.admin.display import duration, moment
+from django_cfg_tasks.admin.joblist.dates import moment_of
 from django_cfg_tasks.history.fields import FlagParameter, MomentParameter
 from django_cfg_tasks.history.filters import LogFilters
 from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.models import STATUS_LABELS
 
 if TYPE_CHECKING:
-    from django_cfg_tasks.admin.listing import LogList
+    from django_cfg_tasks.admin.joblist.listing import LogList
 
 MOST_LINKS = 12
 """Names that are links; of more, one is typed."""
@@ -179,7 +179,7 @@ def _ranges(logs: LogList) -> Spec:
 def _typed(logs: LogList, name: str, kind: str) -> str:
     if kind != "datetime-local":
         return logs.asked.get(name, "")
-    at = list_dates.moment_of(logs, name)
+    at = moment_of(logs, name)
     return "" if at is None else at.isoformat(timespec="milliseconds" if at.microsecond else "seconds")
 
 

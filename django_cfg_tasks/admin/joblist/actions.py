@@ -13,14 +13,13 @@ from typing import Any
 from uuid import uuid4
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import quote
 from django.http import HttpRequest, StreamingHttpResponse
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_cfg_tasks.acts import audit, bulk, jobs
+from django_cfg_tasks.admin.links import Links
 from django_cfg_tasks.exceptions import TasksError
 from django_cfg_tasks.history.export import Format, download
 from django_cfg_tasks.history.filters import NEWEST_FIRST, filtered_by
@@ -115,8 +114,7 @@ def _start(request: HttpRequest, site: str, action: str, query: Mapping[str, str
         job_id = bulk.start(action, dict(query), request.user.pk)
         audit.record(request.user, f"{action}, by the job {job_id}", f"All jobs with {dict(query)}")
         recorder.flush(_SECONDS_FOR_HISTORY)
-        address = reverse("admin:tasks_tasklog_change", args=(quote(job_id),), current_app=site)
-        link = format_html('<a href="{}">{}</a>', address, job_id)
+        link = format_html('<a href="{}">{}</a>', Links(site).job(job_id), job_id)
         texts = {
             "retry": gettext("The job {} runs all that match again. Its result says how many, and why not the others."),
             "cancel": gettext("The job {} cancels all that match. Its result says how many, and why not the others."),

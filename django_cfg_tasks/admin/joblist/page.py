@@ -23,8 +23,8 @@ from django.utils.translation import gettext_lazy as _
 from django_cfg_tasks.acts.permissions import CANCEL, RETRY
 from django_cfg_tasks.admin.base import ReadOnlyAdmin
 from django_cfg_tasks.admin.display import NOTHING, moment
-from django_cfg_tasks.admin.list_actions import ACTIONS, CHANGING, Chosen
-from django_cfg_tasks.admin.listing import COLUMNS, LogList
+from django_cfg_tasks.admin.joblist.actions import ACTIONS, CHANGING, Chosen
+from django_cfg_tasks.admin.joblist.listing import COLUMNS, LogList
 from django_cfg_tasks.admin.states import progress_bar, speed, state_badge
 from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.models import TaskLog
