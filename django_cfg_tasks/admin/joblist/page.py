@@ -77,14 +77,13 @@ class LogListPage(ReadOnlyAdmin):
 
         To all that match only after a question, where they are very many. None sends back to the list.
         """
-        own = {action.__name__ for action in ACTIONS}
-        if not own & set(request.POST.getlist("action")):  # one of the site, or none
+        own: dict[str, Any] = {action.__name__: action for action in ACTIONS}
+        if not set(own) & set(request.POST.getlist("action")):  # one of the site, or none
             return super().response_action(request, queryset, *args, **options)
         name = _chosen_action(request)
-        permitted: Any = self.get_actions(request)
-        if name not in permitted:
+        if name not in own or name not in self.get_actions(request):
             raise PermissionDenied
-        act, _, description = permitted[name]
+        act = own[name]
         # A script sets the hidden field of this name; without one, a box of the same name can be ticked.
         if not set(request.POST.getlist("select_across")) - {"", "0"}:
             keys = _chosen_keys(request)
@@ -96,7 +95,7 @@ class LogListPage(ReadOnlyAdmin):
         logs = cast(LogList, self.get_changelist_instance(request))
         is_many = not logs.asked or logs.result_count >= CONFIRMED_FROM
         if name in CHANGING and is_many and "confirmed" not in request.POST:
-            return self._question(request, name, description, logs)
+            return self._question(request, name, act.short_description, logs)
         return act(self, request, Chosen((), logs.asked, tuple(logs.queryset.query.order_by)))
 
     def _question(self, request: HttpRequest, name: str, description: str, logs: LogList) -> HttpResponseBase:
