@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from django_cfg_tasks.broker import Entry, keys
@@ -14,22 +15,27 @@ class Priorities:
     """The queues of one worker, most urgent first: earlier ones are emptied first, but for a share of the later."""
 
     def __init__(self, queues: Sequence[str]) -> None:
-        self._later = list(queues[1:])
-        self._turn = 0
+        self._given = dict.fromkeys(queues[1:], 0)
+        """How many jobs each later queue was given out of turn; the one with the least comes next."""
         self._owed = 0.0
 
     def favoured(self) -> tuple[str, int] | None:
         """Return the queue that goes before all in the next fetch, and with how many jobs; None: keep the order."""
-        if not self._later or self._owed < 1:
+        if not self._given or self._owed < 1:
             return None
-        return self._later[self._turn], int(self._owed)
+        return min(self._given, key=self._given.__getitem__), int(self._owed)
 
     def count(self, entries: Sequence[Entry]) -> None:
         """Take note of what was fetched."""
-        later = set(self._later)
-        got = sum(keys.base_queue(entry.queue) in later for entry in entries)
-        if self.favoured() is not None:
-            self._turn = (self._turn + 1) % len(self._later)
+        got = Counter(keys.base_queue(entry.queue) for entry in entries)
+        favour = self.favoured()
+        if favour is not None:
+            queue, number = favour
+            # Where nothing waits it counts as served, or it would stand before the others for good.
+            self._given[queue] = (
+                self._given[queue] + min(got[queue], number) if got[queue] else max(self._given.values()) + 1
+            )
         # What they leave is not saved up: a share is for those who wait, not a credit.
         limit = 1 + len(entries) / SHARE
-        self._owed = max(0.0, min(self._owed + len(entries) / SHARE - got, limit))
+        taken = sum(got[queue] for queue in self._given)
+        self._owed = max(0.0, min(self._owed + len(entries) / SHARE - taken, limit))

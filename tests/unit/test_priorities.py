@@ -33,6 +33,18 @@ def test_later_queues_get_their_share_while_the_first_is_never_empty(count: int)
     assert taken["low"] == pytest.approx(taken["default"], rel=0.2)
 
 
+def test_later_queues_are_served_alike_however_much_is_fetched_at_their_turn() -> None:
+    priorities, given = Priorities(["high", "default", "low"]), Counter[str]()
+    for size in [40, 10] * 100:  # so that every other turn is of more than one job
+        favour = priorities.favoured()
+        queue, number = favour or ("high", 0)
+        given[queue] += number
+        names = [queue] * number + ["high"] * (size - number)
+        priorities.count([Entry(name, "0-1", "job") for name in names])
+    assert max(given["default"], given["low"]) > 100
+    assert abs(given["default"] - given["low"]) <= 2
+
+
 def test_the_order_is_kept_otherwise() -> None:
     taken = drain({"high": 40, "low": 40}, 1, 80)
     assert taken[:SHARE] == ["high"] * SHARE
