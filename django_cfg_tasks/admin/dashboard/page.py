@@ -17,6 +17,7 @@ from django.forms import Media
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from django_cfg_tasks.acts import audit
@@ -28,11 +29,14 @@ from django_cfg_tasks.admin.links import Links
 from django_cfg_tasks.client import get_rearq_client
 from django_cfg_tasks.exceptions import TasksError
 from django_cfg_tasks.models import Dashboard
+from django_cfg_tasks.recorder import recorder
 
 NOW_EVERY = 3
 """Seconds after which an open page asks how things stand."""
 PAST_EVERY = 15
 """Seconds after which it asks how the range went."""
+SECONDS_FOR_HISTORY = 2.0
+"""For which an act waits until the history knows of the job that it links to."""
 
 
 @admin.register(Dashboard)
@@ -103,7 +107,7 @@ class DashboardAdmin(ReadOnlyAdmin):
         if not request.user.has_perm(found.permission):
             raise PermissionDenied
         try:
-            messages.success(request, found.do(request.POST.get("name", ""), request.user))
+            messages.success(request, found.do(request.POST.get("name", ""), request.user, self._links()))
         except TasksError as error:
             messages.error(request, str(error))
         overview.forget_now()
@@ -163,35 +167,37 @@ class Act:
     """Something that can be done to a task or its schedule."""
 
     permission: str
-    do: Callable[[str, Any], str]
-    """Takes the task's name and the user, returns what to tell; TasksError where it can't be done."""
+    do: Callable[[str, Any, Links], str]
+    """Takes the task's name, the user and addresses, returns what to tell; TasksError where it can't be done."""
 
 
-def _pause(name: str, user: Any) -> str:
+def _pause(name: str, user: Any, _links: Links) -> str:
     get_rearq_client().pause(declared(name))
     audit.record(user, "paused", f"Schedule of {name}")
     return _("The schedule of %(name)s is paused: timers leave it out until it is resumed.") % {"name": name}
 
 
-def _resume(name: str, user: Any) -> str:
+def _resume(name: str, user: Any, _links: Links) -> str:
     get_rearq_client().resume(declared(name))
     audit.record(user, "resumed", f"Schedule of {name}")
     return _("The schedule of %(name)s is resumed.") % {"name": name}
 
 
-def _run(name: str, user: Any) -> str:
+def _run(name: str, user: Any, links: Links) -> str:
     job = run_now(name, user.pk)
     audit.record(user, f"run as {job.job_id}", f"Schedule of {name}")
-    return _("A job of %(name)s is enqueued: %(job)s.") % {"name": name, "job": job.job_id}
+    recorder.flush(SECONDS_FOR_HISTORY)
+    link = format_html('<a href="{}">{}</a>', links.job(job.job_id), job.job_id)
+    return format_html(_("A job of {} is enqueued: {}."), name, link)
 
 
-def _enable(name: str, user: Any) -> str:
+def _enable(name: str, user: Any, _links: Links) -> str:
     get_rearq_client().enable(declared(name))
     audit.record(user, "enabled", f"Task {name}")
     return _("The task %(name)s is enabled: its jobs run.") % {"name": name}
 
 
-def _disable(name: str, user: Any) -> str:
+def _disable(name: str, user: Any, _links: Links) -> str:
     get_rearq_client().disable(declared(name))
     audit.record(user, "disabled", f"Task {name}")
     return _("The task %(name)s is disabled: none of its jobs starts until it is enabled; those that run go on.") % {

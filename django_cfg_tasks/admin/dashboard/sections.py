@@ -150,7 +150,9 @@ def cards_now(now: Now, links: Links) -> list[Row]:
         notes.append(_("%(count)s deferred") % {"count": count(deferred)})
     unknown = standing is None or standing.workers is None
     online = sum(one.kind == "worker" for one in workers)
-    leader = any(one.state == "leads" for one in workers)
+    # A timer that has just begun to lead has not said so of itself yet.
+    led = any(check.name == "timer" and check.healthy for check in (standing.health.checks if standing else ()))
+    leader = led or any(one.state == "leads" for one in workers)
     return [
         _card(
             _("Running"), running, _("of %(slots)s slots") % {"slots": count(slots)} if slots else "",

@@ -62,8 +62,12 @@
     }
   }
 
-  function stale(is) {
-    for (const element of document.querySelectorAll("[data-dct-stale]")) element.hidden = !is;
+  const silent = new Set();
+
+  function heard(element, answered) {
+    if (answered) silent.delete(element);
+    else silent.add(element);
+    for (const one of document.querySelectorAll("[data-dct-stale]")) one.hidden = silent.size === 0;
   }
 
   async function poll(element) {
@@ -95,10 +99,10 @@
         if (!answer.ok) throw new Error(String(answer.status));
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         show(page, seen);
-        stale(false);
+        heard(element, true);
         if (page.querySelector("[data-dct-done]")) return;
       } catch {
-        stale(true);
+        heard(element, false);
       }
     }
   }
