@@ -59,6 +59,7 @@ OPTIONS = ("--phases=examples,coverage,fuzzing", "--max-examples=5", "--seed=1",
 
 
 @pytest.mark.timeout(300)  # two thousand requests, in less than a minute on an idle machine
+@pytest.mark.long
 def test_answers_are_as_described(make_project: Callable[..., TaskProject]) -> None:
     project = make_project(TASKS, settings=SETTINGS, api_aggregate_rate="100000/s")
     project.worker("--with-timer").wait_for_log("consumes ")

@@ -151,6 +151,7 @@ emit([str(report), max(sizes), sum(sizes), left()])
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.long
 def test_no_statement_deletes_more_than_5000_rows(make_project: Callable[..., TaskProject], database: str) -> None:
     project = make_project(database=database, files={"shop/history.py": HISTORY})
     report, most, deleted, rest = project.json(MANY)
@@ -172,6 +173,7 @@ emit(left())
 
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.long
 def test_a_project_without_use_tz(make_project: Callable[..., TaskProject], database: str, zone: str) -> None:
     settings = f"USE_TZ = False\nTIME_ZONE = {zone!r}\n"
     project = make_project(database=database, files={"shop/history.py": HISTORY}, settings=settings)
@@ -203,6 +205,7 @@ def test_the_setting_says_what_goes(
     assert jobs == logs == kept
 
 
+@pytest.mark.long
 def test_the_timer_does_it(make_project: Callable[..., TaskProject]) -> None:
     project = make_project(files={"shop/history.py": HISTORY})
     project.run(LIFE)
@@ -237,6 +240,7 @@ emit([locked, left()[2]])
 """
 
 
+@pytest.mark.long
 def test_it_can_be_cancelled_and_leaves_the_event_loop_free(make_project: Callable[..., TaskProject]) -> None:
     project = make_project(files={"shop/history.py": HISTORY})
     locked, logs = project.json(WAITING)
@@ -264,6 +268,7 @@ def test_a_database_that_is_away_is_a_warning_and_the_next_call_goes_on(
 
 
 class TestCommand:
+    @pytest.mark.long
     def test_counts_then_deletes(self, make_project: Callable[..., TaskProject]) -> None:
         project = make_project(files={"shop/history.py": HISTORY})
         project.run(LIFE)

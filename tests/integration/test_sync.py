@@ -37,6 +37,7 @@ TaskLog.objects.all().delete()
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.long
 def test_a_lost_history_is_rebuilt(make_project: Callable[..., TaskProject], database: str) -> None:
     project = make_project(TASKS, database=database)
     assert project.json(ENQUEUE) == 1_204
@@ -196,6 +197,7 @@ report = mend_history(lag=dt.timedelta(0), since=dt.datetime(2025, 1, 1, tzinfo=
 print(report, connections["default"].connection)
 """
 
+    @pytest.mark.long
     def test_says_a_line_if_there_was_something_to_mend(self, project: TaskProject) -> None:
         project.json(MOVE_ON + "emit(0)")
         assert "INFO TaskLog has caught up: 3 row(s) were missing or behind their jobs." in project.run(self.CODE)
