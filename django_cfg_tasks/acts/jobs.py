@@ -19,7 +19,7 @@ from django_cfg_tasks.registry import tasks
 LINK = "retry_of"
 """The option of a job that names the one it runs again."""
 _DELETED = "The job itself was deleted, only its history is left."
-_NOT_DONE = "The task is unique, and an equal job is not done"
+NOT_DONE = "The task is unique, and an equal job is not done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def retry(job_id: str) -> JobRecord:
     new = _rerun_of(client.load([job_id]).get(job_id))
     [existing] = client.enqueue([new])
     if existing is not None:
-        raise WrongStateError(f"{_NOT_DONE}: {existing.job_id}.")
+        raise WrongStateError(f"{NOT_DONE}: {existing.job_id}.")
     return new
 
 
@@ -64,7 +64,7 @@ def retry_many(ids: Mapping[str, str]) -> Outcome:
         if existing is None or existing.job_id == new.job_id:
             done.add(job_id)
         else:
-            refused[job_id] = f"{_NOT_DONE}."
+            refused[job_id] = f"{NOT_DONE}."
     return Outcome(frozenset(done), refused)
 
 

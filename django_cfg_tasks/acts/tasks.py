@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django_cfg_tasks.acts.jobs import NOT_DONE
 from django_cfg_tasks.client import get_rearq_client
 from django_cfg_tasks.exceptions import UnknownTaskError, WrongStateError
 from django_cfg_tasks.jobs import JobRecord
@@ -29,7 +30,7 @@ def enqueue(task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     if existing is None:
         return record, True
     if existing.job_id != record.job_id:
-        raise WrongStateError(f"The task is unique, and an equal job is not done: {existing.job_id}.")
+        raise WrongStateError(f"{NOT_DONE}: {existing.job_id}.")
     if (existing.args, existing.kwargs) != (record.args, record.kwargs):
         raise WrongStateError("The job's id was used for a call with other arguments.")
     return existing, False

@@ -13,6 +13,10 @@ from django.http import HttpRequest
 
 from django_cfg_tasks.acts.permissions import VIEW
 from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.recorder import recorder
+
+SECONDS_FOR_HISTORY = 2.0
+"""For which a page waits for the history of what it has just done."""
 
 if TYPE_CHECKING:
     _Base = admin.ModelAdmin[TaskLog]
@@ -44,3 +48,8 @@ class ReadOnlyAdmin(_Base):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+def await_history() -> None:
+    """Wait a moment until the history knows of what was just done, so that the next page shows it."""
+    recorder.flush(SECONDS_FOR_HISTORY)

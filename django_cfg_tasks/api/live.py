@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from django.db import router
 from rest_framework import exceptions, status
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -24,12 +25,10 @@ from django_cfg_tasks.api.live_serializers import (
 from django_cfg_tasks.api.schema import described
 from django_cfg_tasks.conf import get_config
 from django_cfg_tasks.health import check_health
-from django_cfg_tasks.jobs import JobStatus
+from django_cfg_tasks.history.rows import running_by_worker
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.sharing import Shared
 
-MOST_RUNNING_JOBS = 1000
-"""How many running jobs are told with their workers."""
 # Whoever needs no login must not make Redis and SQL work at each request.
 _public: Shared[bool] = Shared(1)
 
@@ -50,12 +49,7 @@ class WorkerViewSet(LiveViewSet):
     def list(self, request: Request) -> Response:
         """List the worker and timer processes: those that are alive, and those that ended without a word."""
         found = ask(live.workers)
-        rows = TaskLog.objects.filter(status=JobStatus.in_progress.value).values(
-            "worker_id", "job_id", "task_name", "start_time"
-        )
-        jobs: dict[str, list[dict[str, Any]]] = {}
-        for row in rows[:MOST_RUNNING_JOBS] if found else ():
-            jobs.setdefault(row["worker_id"], []).append({**row})
+        jobs = running_by_worker(router.db_for_read(TaskLog)) if found else {}
         shown = [asdict(worker) | {"jobs": jobs.get(worker.name, [])} for worker in found]
         return Response(self.get_serializer(shown, many=True).data)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from django_cfg_tasks.history.filters import any_of
+from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.masking import mask, mask_arguments
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.registry import tasks
@@ -32,6 +34,19 @@ SHORT = (
 NEIGHBOURS = 1_000
 """Jobs of the same task, before a job and after it, that are compared with it."""
 MOST_RELATED = 50
+MOST_RUNNING = 1_000
+"""Running jobs that are told with their workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """A job that a worker runs, by the task log."""
+
+    pk: int
+    job_id: str
+    task_name: str
+    start_time: dt.datetime | None
+    progress: float | None
 
 
 def find(key: str, queryset: QuerySet[TaskLog]) -> TaskLog | None:
@@ -64,6 +79,16 @@ def related_to(log: TaskLog) -> list[TaskLog]:
         wanted |= Q(args=log.args, kwargs=log.kwargs)
     found = TaskLog.objects.filter(wanted, pk__in=any_of(near)).exclude(pk=log.pk)
     return list(found.only(*SHORT, "retry_of")[:MOST_RELATED])
+
+
+def running_by_worker(alias: str) -> dict[str, list[RunningJob]]:
+    """Return what each worker runs, the newest first, as far as the log knows; up to `MOST_RUNNING` jobs in all."""
+    running = TaskLog.objects.using(alias).filter(status=JobStatus.in_progress.value).order_by("-enqueue_time")
+    rows = running.values_list("worker_id", "pk", "job_id", "task_name", "start_time", "progress")
+    found: dict[str, list[RunningJob]] = {}
+    for worker, pk, job_id, task_name, start_time, progress in rows[:MOST_RUNNING]:
+        found.setdefault(worker, []).append(RunningJob(pk, job_id, task_name, start_time, progress))
+    return found
 
 
 def masked(log: TaskLog) -> tuple[list[Any], dict[str, Any], Any]:

@@ -489,7 +489,7 @@ class TestRetry:
         log = logged("send", "a")
         engine.cancel(log.job_id)
         assert recorder.flush(10)
-        monkeypatch.setattr("django_cfg_tasks.admin.job.acts.PATIENCE", 0.1)
+        monkeypatch.setattr("django_cfg_tasks.admin.base.SECONDS_FOR_HISTORY", 0.1)
         with recorder._at_work:  # it can write nothing
             location, said = done(boss, log, "retry")
         assert location == f"{LIST}{log.pk}/change/"

@@ -16,12 +16,9 @@ from django.utils.translation import gettext_lazy as _
 from django_cfg_tasks import live
 from django_cfg_tasks.exceptions import TasksError
 from django_cfg_tasks.history import digest, statistics
-from django_cfg_tasks.jobs import JobStatus
+from django_cfg_tasks.history.rows import RunningJob, running_by_worker
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.sharing import Shared
-
-MOST_RUNNING_JOBS = 1_000
-"""How many running jobs are told with their workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +50,6 @@ RANGES = {
     )
 }
 USUAL = "24h"
-
-
-@dataclass(frozen=True, slots=True)
-class RunningJob:
-    """A job that a worker runs, by the task log."""
-
-    pk: int
-    job_id: str
-    task_name: str
-    start_time: dt.datetime | None
-    progress: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +112,8 @@ def _look() -> Now:
         standing = live.ask_all()
     except TasksError as error:
         return Now(None, str(error))
-    rows = (
-        TaskLog.objects.using(_alias())
-        .filter(status=JobStatus.in_progress.value)
-        .order_by("-enqueue_time")
-        .values_list("worker_id", "pk", "job_id", "task_name", "start_time", "progress")
-    )
-    jobs: dict[str, list[RunningJob]] = {}
     try:
-        for worker, pk, job_id, task_name, start_time, progress in rows[:MOST_RUNNING_JOBS]:
-            jobs.setdefault(worker, []).append(RunningJob(pk, job_id, task_name, start_time, progress))
+        jobs = running_by_worker(_alias())
     except DatabaseError as error:
         return Now(standing, log_fault=_reason(error))
     return Now(standing, jobs=jobs)

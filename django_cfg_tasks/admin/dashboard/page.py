@@ -23,20 +23,17 @@ from django.utils.translation import gettext as _
 from django_cfg_tasks.acts import audit
 from django_cfg_tasks.acts.permissions import MANAGE, RUN
 from django_cfg_tasks.acts.tasks import declared, run_now
-from django_cfg_tasks.admin.base import ReadOnlyAdmin
+from django_cfg_tasks.admin.base import ReadOnlyAdmin, await_history
 from django_cfg_tasks.admin.dashboard import overview, sections
 from django_cfg_tasks.admin.links import Links
 from django_cfg_tasks.client import get_rearq_client
 from django_cfg_tasks.exceptions import TasksError
 from django_cfg_tasks.models import Dashboard
-from django_cfg_tasks.recorder import recorder
 
 NOW_EVERY = 3
 """Seconds after which an open page asks how things stand."""
 PAST_EVERY = 15
 """Seconds after which it asks how the range went."""
-SECONDS_FOR_HISTORY = 2.0
-"""For which an act waits until the history knows of the job that it links to."""
 
 
 @admin.register(Dashboard)
@@ -186,7 +183,7 @@ def _resume(name: str, user: Any, _links: Links) -> str:
 def _run(name: str, user: Any, links: Links) -> str:
     job = run_now(name, user.pk)
     audit.record(user, f"run as {job.job_id}", f"Schedule of {name}")
-    recorder.flush(SECONDS_FOR_HISTORY)
+    await_history()
     link = format_html('<a href="{}">{}</a>', links.job(job.job_id), job.job_id)
     return format_html(_("A job of {} is enqueued: {}."), name, link)
 

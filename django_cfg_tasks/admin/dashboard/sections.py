@@ -18,12 +18,13 @@ from django.utils.translation import ngettext
 
 from django_cfg_tasks import live
 from django_cfg_tasks.admin.dashboard import charts
-from django_cfg_tasks.admin.dashboard.overview import RANGES, Now, Past, Range, RunningJob
+from django_cfg_tasks.admin.dashboard.overview import RANGES, Now, Past, Range
 from django_cfg_tasks.admin.display import NOTHING, badge, duration, moment
 from django_cfg_tasks.admin.links import Links
 from django_cfg_tasks.admin.states import state_badge
 from django_cfg_tasks.conf import get_config
 from django_cfg_tasks.history.digest import Bucket, Digest, Numbers, Outcomes
+from django_cfg_tasks.history.rows import RunningJob
 from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.registry import tasks
 

@@ -20,14 +20,12 @@ from django.views.decorators.http import require_POST
 
 from django_cfg_tasks.acts import audit, jobs
 from django_cfg_tasks.acts.permissions import CANCEL, RETRY
+from django_cfg_tasks.admin.base import await_history
 from django_cfg_tasks.admin.links import Links
 from django_cfg_tasks.exceptions import TaskDisabledError, TasksDisabledError, TasksError, WrongStateError
 from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.models import TaskLog
-from django_cfg_tasks.recorder import recorder
 
-PATIENCE = 2.0
-"""Seconds that a page waits for the history to know of what was just done."""
 _REFUSALS = (WrongStateError, TaskDisabledError, TasksDisabledError)
 _Act = Callable[[HttpRequest, TaskLog, Links], str]
 
@@ -66,7 +64,7 @@ def _retry(request: HttpRequest, log: TaskLog, links: Links) -> str:
     """Run the job again, and lead to the new one."""
     new = jobs.retry(log.job_id)
     audit.record(request.user, f"run again as {new.job_id}", f"Job {log.job_id}", log)
-    recorder.flush(PATIENCE)
+    await_history()
     row = TaskLog.objects.filter(job_id=new.job_id).values_list("pk", flat=True).first()
     if row is None:
         text = _("The job runs again as %(job)s, of which the history does not know yet.") % {"job": new.job_id}
@@ -81,7 +79,7 @@ def _cancel(request: HttpRequest, log: TaskLog, links: Links) -> str:
     """Cancel the job, and lead back to it."""
     record = jobs.cancel(log.job_id)
     audit.record(request.user, "canceled", f"Job {log.job_id}", log)
-    recorder.flush(PATIENCE)
+    await_history()
     is_running = record.status is JobStatus.in_progress
     messages.success(
         request, _("The job is canceled; its worker is told to stop it.") if is_running else _("The job is canceled.")

@@ -19,17 +19,15 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_cfg_tasks.acts import audit, bulk, jobs
+from django_cfg_tasks.admin.base import await_history
 from django_cfg_tasks.admin.links import Links
 from django_cfg_tasks.exceptions import TasksError
 from django_cfg_tasks.history.export import Format, download
 from django_cfg_tasks.history.filters import NEWEST_FIRST, filtered_by
 from django_cfg_tasks.models import TaskLog
-from django_cfg_tasks.recorder import recorder
 
 MOST_REASONS = 5
 """Of those why jobs were left as they are that are said one by one."""
-_SECONDS_FOR_HISTORY = 2.0
-"""For which a page waits for the history of what it has just done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +111,7 @@ def _start(request: HttpRequest, site: str, action: str, query: Mapping[str, str
     with _said(request):
         job_id = bulk.start(action, dict(query), request.user.pk)
         audit.record(request.user, f"{action}, by the job {job_id}", f"All jobs with {dict(query)}")
-        recorder.flush(_SECONDS_FOR_HISTORY)
+        await_history()
         link = format_html('<a href="{}">{}</a>', Links(site).job(job_id), job_id)
         texts = {
             "retry": gettext("The job {} runs all that match again. Its result says how many, and why not the others."),
@@ -134,7 +132,7 @@ def _report(
     for job_id in logs:
         if job_id in outcome.done:
             audit.record(request.user, act(job_id), f"Job {job_id}", logs[job_id])
-    recorder.flush(_SECONDS_FOR_HISTORY)
+    await_history()
     if outcome.done:
         messages.success(request, done % {"count": len(outcome.done)})
     reasons = Counter(outcome.refused.values()).most_common()
