@@ -111,6 +111,10 @@ class Slots:
 
     async def _run_one(self, delivery: Delivery) -> None:
         record = delivery.record
+        if not self._lease.held:
+            # The loop was blocked, or the process frozen, between the slot and this first step.
+            self._unstart(delivery)
+            return
         try:
             attempt, error = await self._runner.run(record)
         except BaseException:
@@ -129,6 +133,13 @@ class Slots:
             self._ledger.add(Line(delivery.entry, outcome, error))
             self._count(record)
         self.start_ready()
+        self.room.set()
+
+    def _unstart(self, delivery: Delivery) -> None:
+        del self._running[delivery.record.job_id]
+        self._ready.append(delivery)
+        if self._ladder.stopping.is_set():
+            self.release_ready()
         self.room.set()
 
     def _count(self, record: JobRecord) -> None:

@@ -196,6 +196,28 @@ def test_a_stopped_worker_that_wakes_up_changes_nothing(make: Callable[..., Task
     assert "end a 1" not in runs(project.folder)
 
 
+def test_a_worker_that_wakes_up_starts_nothing_of_what_had_a_slot(make: Callable[..., TaskProject]) -> None:
+    """A slot is not a start: the first of a batch may keep the loop from all others while the process is frozen."""
+    project = make(rearq={"lease": 2})
+    project.run(
+        "from shop.tasks import block, gated\nblock.enqueue('first', 2)\n"
+        "gated.enqueue_many([[f'{n}'] for n in range(5)])"
+    )
+    stopped = project.worker(name="stopped")
+    wait_until(lambda: "start first 1" in runs(project.folder), "it blocks the loop")
+    stopped.send(signal.SIGSTOP)
+    assert noted(project, "start") == {"start first 1"}
+    successor = project.worker(name="successor")
+    wait_until(lambda: {f"start {n} 2" for n in range(5)} <= noted(project, "start"), "they start", timeout=30)
+    stopped.send(signal.SIGCONT)
+    stopped.wait_for_log("block .* success")
+    stopped.wait_for_log("was taken over by another worker", count=5)
+    project.write("go", "")
+    wait_for_states(project, {"success"})
+    end(stopped, successor)
+    assert not {f"start {n} 1" for n in range(5)} & noted(project, "start")
+
+
 def test_poison_is_failed_and_the_others_are_not(make: Callable[..., TaskProject]) -> None:
     project = make(rearq={"lease": 2, "max_deliveries": 2})
     project.run(
