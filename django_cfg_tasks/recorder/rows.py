@@ -17,7 +17,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import CharField
 from django.utils import timezone
 
-from django_cfg_tasks.jobs import Attempt, JobRecord
+from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord
 from django_cfg_tasks.masking import mask, mask_arguments
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.registry import tasks
@@ -41,7 +41,7 @@ Values = dict[str, Any]
 
 
 def values(record: JobRecord) -> Values:
-    """Return the row of ``record``. Raises nothing for what a record can hold."""
+    """Return the row of ``record``. ValueError for a number that has too many digits to be read back; else nothing."""
     now = _moment(timezone.now())
     last = record.attempts[-1] if record.attempts and record.status.is_final else None
     args, kwargs, result = _data(record)
@@ -109,9 +109,12 @@ def _attempts(attempts: list[Attempt]) -> list[dict[str, Any]]:
     shown = []
     for age, attempt in enumerate(reversed(attempts)):
         entry = attempt.as_dict()
-        entry["error_message"] = _long(attempt.error_message) or None
-        entry["traceback"] = (_long(attempt.traceback) or None) if age < MAX_TRACEBACKS else None
-        shown.append(_json(entry))
+        entry["worker"] = _text(attempt.worker)
+        if attempt.outcome is not AttemptOutcome.success:
+            entry["error_class"] = _text(attempt.error_class or "") or None
+            entry["error_message"] = _long(attempt.error_message) or None
+            entry["traceback"] = (_long(attempt.traceback) or None) if age < MAX_TRACEBACKS else None
+        shown.append(entry)
     return shown[::-1]
 
 
@@ -140,8 +143,10 @@ def _json(value: Any) -> Any:
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return _text(value)
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return int(str(value))  # ValueError where it has more digits than Python reads
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, dict):

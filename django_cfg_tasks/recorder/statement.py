@@ -6,14 +6,19 @@ own thread, `sync` from whatever thread it is in.
 
 from __future__ import annotations
 
+import functools
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError, NotSupportedError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import DateTimeField, Field, ForeignKey, JSONField
+from pydantic_core import to_json
 
 from django_cfg_tasks.jobs import FINAL, JobRecord
 from django_cfg_tasks.models import TaskLog
@@ -36,6 +41,7 @@ DATA_ERRORS = (
 )
 """What speaks against a row, and not against the database it goes to."""
 
+_BARE = "The TaskLog row of job %s is written without arguments, user, result and attempts: %s"
 _FIELDS = {str(field.column): field for field in TaskLog._meta.concrete_fields if not field.primary_key}
 _FINAL = ", ".join(f"'{status.value}'" for status in sorted(FINAL))
 _ARRAY_LENGTH = {"postgresql": "JSONB_ARRAY_LENGTH", "sqlite": "JSON_ARRAY_LENGTH", "mysql": "JSON_LENGTH"}
@@ -60,7 +66,7 @@ def _row(record: JobRecord) -> Values:
     try:
         return values(record)
     except DATA_ERRORS as error:
-        logger.warning("The TaskLog row of job %s is kept bare: %s", record.job_id, _summary(error))
+        logger.warning(_BARE, record.job_id, _summary(error))
         record = record.snapshot()
         record.args, record.kwargs, record.result, record.attempts, record.options = [], {}, None, [], {}
         return values(record)
@@ -84,28 +90,60 @@ def _write_refused(row: Values, alias: str, reason: Exception) -> int:
             "The TaskLog row of job %s is left out, the database refuses it: %s", row["job_id"], _summary(error)
         )
         return 0
-    logger.warning(
-        "The TaskLog row of job %s was written without arguments, user, result and attempts: %s",
-        row["job_id"],
-        _summary(reason),
-    )
+    logger.warning(_BARE, row["job_id"], _summary(reason))
     return 1
 
 
 def _execute(rows: list[Values], alias: str) -> None:
     connection = connections[alias]
-    parameters = [field.get_db_prep_save(row[field.attname], connection) for row in rows for field in _FIELDS.values()]
-    # atomic: inside a transaction of the caller's, a refused row must not take that transaction with it.
-    with transaction.atomic(using=alias), connection.cursor() as cursor:
-        cursor.execute(_sql(connection, len(rows)), parameters)
+    # Inside a transaction of the caller's, a refused row must not take that transaction with it.
+    alone = connection.get_autocommit() and not connection.in_atomic_block
+    with nullcontext() if alone else transaction.atomic(using=alias), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(_sql_of_document(connection), [to_json(rows).decode()])
+        else:
+            prepare = _preparers(connection)
+            parameters = [
+                row[name] if prepared is None or row[name] is None else prepared(row[name])
+                for row in rows
+                for name, prepared in prepare
+            ]
+            cursor.execute(_sql_of_rows(connection, len(rows)), parameters)
 
 
-def _sql(connection: BaseDatabaseWrapper, rows: int) -> str:
+def _preparers(connection: BaseDatabaseWrapper) -> list[tuple[str, Callable[[Any], Any] | None]]:
+    """Return each name in `Values`, and what makes its value one of the driver's; of most it is one already."""
+
+    def preparer(field: Field[Any, Any]) -> Callable[[Any], Any] | None:
+        if isinstance(field, DateTimeField):
+            return connection.ops.adapt_datetimefield_value
+        if isinstance(field, ForeignKey | JSONField):
+            return functools.partial(field.get_db_prep_save, connection=connection)
+        return None
+
+    return [(field.attname, preparer(field)) for field in _FIELDS.values()]
+
+
+def _sql_of_document(connection: BaseDatabaseWrapper) -> str:
+    """Return the statement whose only parameter is a JSON document of rows: a batch of any size is one value."""
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(column) for column in _FIELDS)
+    names = ", ".join(f"x.{quote(field.attname)}" for field in _FIELDS.values())
+    types = ", ".join(f"{quote(field.attname)} {field.db_type(connection)}" for field in _FIELDS.values())
+    return _upsert(connection, columns, f"SELECT {names} FROM json_to_recordset(%s::json) AS x({types})")
+
+
+def _sql_of_rows(connection: BaseDatabaseWrapper, rows: int) -> str:
+    """Return the statement whose parameters are the values of so many rows, one after another."""
+    columns = ", ".join(connection.ops.quote_name(column) for column in _FIELDS)
+    placeholders = f"({', '.join(['%s'] * len(_FIELDS))})"
+    return _upsert(connection, columns, f"VALUES {', '.join([placeholders] * rows)}")
+
+
+def _upsert(connection: BaseDatabaseWrapper, columns: str, source: str) -> str:
     quote = connection.ops.quote_name
     table = quote(TaskLog._meta.db_table)
-    columns = ", ".join(quote(column) for column in _FIELDS)
-    placeholders = f"({', '.join(['%s'] * len(_FIELDS))})"
-    insert = f"INSERT INTO {table} ({columns}) VALUES {', '.join([placeholders] * rows)}"  # noqa: S608 - names of our own
+    insert = f"INSERT INTO {table} ({columns}) {source}"  # noqa: S608 - names of our own
     if connection.vendor in ("postgresql", "sqlite"):
         assignments = ", ".join(_assignments(connection, "EXCLUDED.{}"))
         return (
