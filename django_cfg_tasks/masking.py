@@ -42,6 +42,7 @@ _SECRET_WORDS = frozenset(
 _SECRET_ENDINGS = ("password", "passwd", "passphrase", "secret", "token", "apikey", "credential")
 """Endings of words that were run together (csrftoken, dbpassword), chosen so that no ordinary word has one."""
 
+_SEQUENCES = (list, tuple)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
 
 
@@ -82,11 +83,12 @@ def mask_arguments(
 
 
 def _mask(data: Any, extra_keys: Collection[str], depth: int) -> Any:
-    if not isinstance(data, dict | list | tuple):
+    is_dict = isinstance(data, dict)
+    if not is_dict and not isinstance(data, _SEQUENCES):
         return data
     if not depth:
         return MASK
-    if isinstance(data, dict):
+    if is_dict:
         return {
             key: MASK if is_sensitive(key, extra_keys) else _mask(value, extra_keys, depth - 1)
             for key, value in data.items()

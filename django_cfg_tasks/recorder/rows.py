@@ -13,6 +13,7 @@ import math
 import re
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db.models import CharField
 from django.utils import timezone
@@ -131,8 +132,8 @@ def _user(record: JobRecord) -> Any:
 
 def _json(value: Any) -> Any:
     """Return ``value`` as JSON that every database takes; nearly always it is that already."""
-    if value is None:
-        return None
+    if not value:
+        return value
     try:
         text = _encode(value)
     except (TypeError, ValueError):
@@ -181,6 +182,6 @@ def _moment(moment: dt.datetime | None) -> dt.datetime | None:
     """Return ``moment`` as the project's models hold it: aware, or naive local time without USE_TZ."""
     if moment is None:
         return None
-    if timezone.is_naive(timezone.now()):
-        return moment if timezone.is_naive(moment) else timezone.make_naive(moment, timezone.get_default_timezone())
-    return moment if timezone.is_aware(moment) else moment.replace(tzinfo=dt.UTC)
+    if settings.USE_TZ:
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
+    return moment if moment.tzinfo is None else timezone.make_naive(moment, timezone.get_default_timezone())

@@ -130,7 +130,8 @@ def _sql_of_document(connection: BaseDatabaseWrapper) -> str:
     columns = ", ".join(quote(column) for column in _FIELDS)
     names = ", ".join(f"x.{quote(field.attname)}" for field in _FIELDS.values())
     types = ", ".join(f"{quote(field.attname)} {field.db_type(connection)}" for field in _FIELDS.values())
-    return _upsert(connection, columns, f"SELECT {names} FROM json_to_recordset(%s::json) AS x({types})")
+    rows = f"SELECT {names} FROM json_to_recordset(%s::json) AS x({types})"  # noqa: S608 - names of our own
+    return _upsert(connection, columns, rows)
 
 
 def _sql_of_rows(connection: BaseDatabaseWrapper, rows: int) -> str:
@@ -143,7 +144,7 @@ def _sql_of_rows(connection: BaseDatabaseWrapper, rows: int) -> str:
 def _upsert(connection: BaseDatabaseWrapper, columns: str, source: str) -> str:
     quote = connection.ops.quote_name
     table = quote(TaskLog._meta.db_table)
-    insert = f"INSERT INTO {table} ({columns}) {source}"  # noqa: S608 - names of our own
+    insert = f"INSERT INTO {table} ({columns}) {source}"
     if connection.vendor in ("postgresql", "sqlite"):
         assignments = ", ".join(_assignments(connection, "EXCLUDED.{}"))
         return (
