@@ -31,6 +31,9 @@ T = TypeVar("T")
 SQLITE_BUSY_SECONDS = 20
 # None is kept open for its own sake: a pool that restores a floor during an outage logs tracebacks.
 _POOL = {"minsize": 0, "maxsize": 5}
+# Each statement finds its rows by an index. But plans are kept for minutes, and one that was made while a table was
+# nearly empty would read all of it, long after it has grown. (Without a way around, a scan seems dear enough for JIT.)
+_PLANS = {"enable_seqscan": "off", "jit": "off"}
 _ENGINES = {"postgresql": "tortoise.backends.asyncpg", "sqlite": "tortoise.backends.sqlite"}
 _DRIVERS = {"postgresql": ("asyncpg", "postgres"), "sqlite": ("aiosqlite", None)}
 
@@ -215,11 +218,29 @@ class Connection:
         if self._client is None:
             async with self._lock:
                 if self._client is None:
-                    client = await self._connect()
-                    if self.target.vendor == "sqlite":
-                        await self._prefer_wal(client)
-                    self._client = client
+                    self._client = await (
+                        self._open_sqlite() if self.target.vendor == "sqlite" else self._open_postgresql()
+                    )
         return self._client
+
+    async def _open_sqlite(self) -> BaseDBAsyncClient:
+        client = await self._connect(self.target.credentials)
+        await self._prefer_wal(client)
+        return client
+
+    async def _open_postgresql(self) -> BaseDBAsyncClient:
+        given = self.target.credentials
+        if given.get("statement_cache_size") == 0:
+            return await self._connect(given)  # no plan is kept
+        client = await self._connect({**given, "server_settings": {**_PLANS, **given.get("server_settings", {})}})
+        try:
+            await client.execute_query("SELECT 1")
+        except Exception as error:
+            if "startup parameter" in str(error):  # a pooler stands in front that takes none but those it knows
+                await client.close()
+                return await self._connect(given)
+            logger.debug("%s does not answer yet: %s", self.target.name, error)
+        return client
 
     async def _prefer_wal(self, client: BaseDBAsyncClient) -> None:
         """Let readers and a writer work side by side, without waiting for a transaction that is under way.
@@ -239,7 +260,7 @@ class Connection:
         except sqlite3.OperationalError as error:
             logger.debug("%s is in use and stays without WAL for now: %s", self.target.name, error)
 
-    async def _connect(self) -> BaseDBAsyncClient:
+    async def _connect(self, credentials: Mapping[str, Any]) -> BaseDBAsyncClient:
         driver, extra = _DRIVERS[self.target.vendor]
         from tortoise.context import TortoiseContext
 
@@ -251,7 +272,7 @@ class Connection:
                         "connections": {
                             "default": {
                                 "engine": _ENGINES[self.target.vendor],
-                                "credentials": dict(self.target.credentials),
+                                "credentials": dict(credentials),
                             }
                         },
                         "apps": {"rearq": {"models": ["rearq.server.models"], "default_connection": "default"}},

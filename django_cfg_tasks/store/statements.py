@@ -147,11 +147,15 @@ _PG_OUTCOME = _recordset(
 _PG_MOMENT, _PG_NUMBER = "%s::text::timestamptz", "%s::text::bigint"
 # As an array, so that the plan follows the index even where the statistics are missing or old.
 _PG_IDS = "ANY(ARRAY(SELECT json_array_elements_text(%s::json)::bigint))"
+# Not the column itself: the planner would read the index of all open jobs beside the few that are asked for by id.
+_PG_STATUS = "(status || '')"
+_PG_OPEN = OPEN.replace('"status"', _PG_STATUS)
+_PG_RUNS = "(j.status || '') = 'in_progress'"
 _PG_UPDATE = (
     f"UPDATE {JOBS} AS j SET status = x.status, job_retries = x.job_retries, due_time = x.due_time, "
     "deliveries = x.deliveries, owner = NULL, progress = x.progress, progress_message = x.progress_message, "
     f"unique_key = {_KEY_AFTER_OUTCOME.format(job='j')} FROM {{source}} "
-    "WHERE j.id = x.id AND j.attempt = x.attempt AND j.status = 'in_progress' RETURNING j.id"
+    f"WHERE j.id = x.id AND j.attempt = x.attempt AND {_PG_RUNS} RETURNING j.id"
 )
 _PG_RESULT_VALUES = (
     "x.worker, x.success, x.msg_id, x.result, x.start_time, x.finish_time, x.id, x.attempt, x.outcome, "
@@ -186,9 +190,9 @@ POSTGRESQL = Statements(
         f"UPDATE {JOBS} SET status = 'in_progress', owner = %s, start_time = %s::text::timestamptz, "
         "attempt = COALESCE(attempt, 0) + 1, progress = NULL, progress_message = NULL, "
         f"unique_key = {_KEY_AFTER_START} "
-        "WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) AND status IN ('queued', 'deferred') "
-        f"AND COALESCE(deliveries, 0) < %s::text::int AND NOT {_IS_DISABLED.format(task=f'{JOBS}.task')} "
-        f"RETURNING {_COLUMNS}"
+        "WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) "
+        f"AND {_PG_STATUS} IN ('queued', 'deferred') AND COALESCE(deliveries, 0) < %s::text::int "
+        f"AND NOT {_IS_DISABLED.format(task=f'{JOBS}.task')} RETURNING {_COLUMNS}"
     ),
     update=_PG_UPDATE.format(source=_PG_OUTCOME),
     insert_results=(
@@ -202,7 +206,7 @@ POSTGRESQL = Statements(
         "SELECT id FROM taken"
     ),
     cancel=(
-        f"{_CANCEL} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) AND {OPEN} "
+        f"{_CANCEL} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) AND {_PG_OPEN} "
         f"RETURNING {_COLUMNS}"
     ),
     cancel_task=(
@@ -212,7 +216,7 @@ POSTGRESQL = Statements(
     progress=(
         f"UPDATE {JOBS} AS j SET progress = x.progress, progress_message = x.progress_message FROM "
         + _recordset("id bigint, attempt int, progress double precision, progress_message text")
-        + " WHERE j.id = x.id AND j.attempt = x.attempt AND j.status = 'in_progress'"
+        + f" WHERE j.id = x.id AND j.attempt = x.attempt AND {_PG_RUNS}"
     ),
     page=(
         f"SELECT {_COLUMNS} FROM {JOBS} WHERE id > %s::text::bigint AND enqueue_time >= %s::text::timestamptz "
@@ -223,7 +227,7 @@ POSTGRESQL = Statements(
     ),
     open_counts=_OPEN_COUNTS,
     open_ids=(
-        f"SELECT job_id FROM {JOBS} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) AND {OPEN}"
+        f"SELECT job_id FROM {JOBS} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) AND {_PG_OPEN}"
     ),
     old=(
         f"SELECT j.id, j.enqueue_time, {_ended(_PG_MOMENT)} AS ended FROM {JOBS} AS j "

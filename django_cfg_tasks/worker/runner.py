@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 import enum
 import logging
 import threading
 import traceback as traceback_module
-from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
@@ -236,19 +234,19 @@ def _timeout(limit: float) -> JobTimeoutError:
     return JobTimeoutError(f"The job ran longer than its job_timeout of {limit:g} s.")
 
 
-@contextlib.asynccontextmanager
-async def django_connections() -> AsyncIterator[None]:
+class django_connections(ThreadSensitiveContext):  # noqa: N801 - as a context manager's name is written
     """Give an async job a thread of its own for ``sync_to_async``, as Django gives each ASGI request one.
 
     So the ORM calls of two jobs run side by side, and the connections opened for one job are closed at its
     end without harm to another. A job that never touches the ORM costs no thread.
     """
-    async with ThreadSensitiveContext() as context:
+
+    async def __aexit__(self, *error: object) -> None:
         try:
-            yield
-        finally:
-            if SyncToAsync.context_to_thread_executor.get(context) is not None:
+            if SyncToAsync.context_to_thread_executor.get(self) is not None:
                 await asyncio.shield(sync_to_async(_close_connections)())
+        finally:
+            await super().__aexit__(*error)  # type: ignore[no-untyped-call]  # asgiref's has no types
 
 
 def _close_connections() -> None:

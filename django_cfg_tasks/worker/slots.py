@@ -30,6 +30,8 @@ UNWIND_SECONDS = 3.0
 """How long cancelled jobs may take to clean up before the process goes on without them."""
 PREFETCH_SECONDS = 0.2
 MOST_PREFETCHED = 500
+ANNOUNCE_SECONDS = 0.02
+"""After so long a job that runs is shown as such. Of shorter ones the history is told once, when they have ended."""
 MOST_HEARD = 1000
 """How many cancels of jobs that are not here are kept in mind: their claims may be under way."""
 
@@ -60,6 +62,8 @@ class Slots:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._ready: deque[Delivery] = deque()
+        self._started: dict[str, JobRecord] = {}
+        self._announcing = False
         self._alone = False
         self._heard: dict[str, None] = {}
         self._missed = asyncio.Event()
@@ -97,7 +101,6 @@ class Slots:
             for delivery in deliveries:
                 (awaited if self._gates.holds(delivery.record.job_id) else self._ready).append(delivery)
             self._ready.extendleft(reversed(awaited))  # what others wait for goes first
-            announce([delivery.record for delivery in deliveries])
             self.start_ready()
 
     def start_ready(self) -> None:
@@ -115,6 +118,7 @@ class Slots:
             # The loop was blocked, or the process frozen, between the slot and this first step.
             self._unstart(delivery)
             return
+        self._announce_soon(record)
         try:
             attempt, error = await self._runner.run(record)
         except BaseException:
@@ -122,6 +126,7 @@ class Slots:
             raise
         finally:
             self._running.pop(record.job_id, None)
+            self._started.pop(record.job_id, None)
             if (end := self._runner.end_of(record.job_id)) is not None:
                 self._gates.leave_after(end, record.job_id)
             else:
@@ -134,6 +139,19 @@ class Slots:
             self._count(record)
         self.start_ready()
         self.room.set()
+
+    def _announce_soon(self, record: JobRecord) -> None:
+        """Tell the history that a job runs, unless it has ended by then: its outcome tells all."""
+        self._started[record.job_id] = record
+        if not self._announcing:
+            self._announcing = True
+            self._loop.call_later(ANNOUNCE_SECONDS, self._announce_started)
+
+    def _announce_started(self) -> None:
+        self._announcing = False
+        started, self._started = list(self._started.values()), {}
+        if started:
+            announce(started)
 
     def _unstart(self, delivery: Delivery) -> None:
         del self._running[delivery.record.job_id]
