@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.servers import ServiceMissing
 TIERS = ("unit", "integration", "acceptance", "browser", "migration", "typing", "docs", "soak")
 TESTS = Path(__file__).parent
 Found = TypeVar("Found")
+MIGRATED_BY = ("INSTALLED_APPS", "AUTH_USER_MODEL", "DATABASE")
+"""Settings that change what there is to migrate."""
 PROCESSES = pytest.StashKey[Processes]()
 
 
@@ -105,9 +108,31 @@ def processes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Proces
     started.kill_all()
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The SQLite database of a project that was migrated, for all projects that bring no migrations of their own."""
+    folder = tmp_path_factory.mktemp("migrated")
+    _migrate(folder, {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db.sqlite3")})
+    return folder / "db.sqlite3"
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a database on `postgres_server` that is like `migrated`."""
+    server = start_or_skip(process_postgres).start()
+    server.create_database("migrated")
+    _migrate(tmp_path_factory.mktemp("migrated"), server.django("migrated"))
+    return "migrated"
+
+
+def _migrate(folder: Path, database: dict[str, Any]) -> None:
+    project = TaskProject(folder, Processes(folder), tasks="", databases={"default": database}, tasks_config={})
+    project.manage("migrate", "--verbosity=0")
+
+
 @pytest.fixture
 def make_project(request: pytest.FixtureRequest, tmp_path: Path, processes: Processes) -> Callable[..., TaskProject]:
-    """Write a Django project with tasks and migrate it.
+    """Write a Django project with tasks, its database migrated.
 
     ``tasks`` is the text of ``shop/tasks.py``; ``database`` is "sqlite" (a file in the project), "postgres"
     (one fresh database per test) or an entry of DATABASES; ``rearq`` are fields of RearqConfig, further
@@ -130,6 +155,7 @@ def make_project(request: pytest.FixtureRequest, tmp_path: Path, processes: Proc
     ) -> TaskProject:
         folder = tmp_path / name
         folder.mkdir()
+        kind = database if isinstance(database, str) else None
         if database == "sqlite":
             database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db.sqlite3")}
         elif database == "postgres":
@@ -145,7 +171,14 @@ def make_project(request: pytest.FixtureRequest, tmp_path: Path, processes: Proc
             settings=settings,
             files=files,
         )
-        if migrate:
+        own = any("/migrations/" in path for path in files or ()) or any(word in settings for word in MIGRATED_BY)
+        if migrate and kind is not None and not own:
+            if kind == "sqlite":
+                shutil.copy(request.getfixturevalue("migrated"), folder)
+            else:
+                template = request.getfixturevalue("migrated_postgres")
+                request.getfixturevalue("postgres_server").create_database(database["NAME"], template)
+        elif migrate:
             project.manage("migrate", "--verbosity=0")
         return project
 

@@ -111,10 +111,10 @@ class PostgresServer:
         (self.kill if kill else self.stop)()
         self.start()
 
-    def create_database(self, name: str) -> str:
-        """Make a fresh, empty database, in place of one of that name, and return its `url`."""
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """Make a fresh database, in place of one of that name, as ``template`` is, and return its `url`."""
         self.drop_database(name)
-        self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        self._execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
         return self.url(name)
 
     def drop_database(self, name: str) -> None:

@@ -17,7 +17,6 @@ import yaml
 
 from tests.docs import pages, shell
 from tests.docs.pages import Block
-from tests.processes import Processes
 from tests.project import SETTINGS, TaskProject
 
 DRIVER = Path(__file__).with_name("driver.py")
@@ -42,18 +41,6 @@ def runs(page: Path) -> bool:
 
 def ids(page: Path) -> str:
     return pages.name(page)
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The database of a project that was migrated: the same for all pages that bring no models."""
-    folder = tmp_path_factory.mktemp("migrated")
-    processes = Processes(folder)
-    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db.sqlite3")}
-    TaskProject(folder, processes, tasks="", databases={"default": database}, tasks_config={}).manage(
-        "migrate", "--verbosity=0"
-    )
-    return folder / "db.sqlite3"
 
 
 @pytest.mark.parametrize("page", list(filter(runs, pages.PAGES)), ids=ids)
