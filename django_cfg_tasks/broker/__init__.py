@@ -138,7 +138,7 @@ class Broker:
         flat = await self._ask(
             self._scripts["fetch"](keys=keys.streams(queues), args=[group, consumer, count, first, most])
         )
-        return _entries(flat)
+        return _entries(json.loads(flat))
 
     async def take_over(self, queues: Sequence[str], group: str, consumer: str, count: int) -> list[Entry]:
         """Make up to ``count`` entries of dead consumers ours, and return them."""
@@ -348,7 +348,7 @@ def _delay_changed(due_ms: int) -> str:
 
 
 def _entries(flat: Sequence[str]) -> list[Entry]:
-    return [Entry(keys.queue_of(flat[index]), flat[index + 1], flat[index + 2]) for index in range(0, len(flat), 3)]
+    return list(map(Entry, map(keys.queue_of, flat[::3]), flat[1::3], flat[2::3]))
 
 
 def _line(text: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@
 -- ARGV[3]  how many entries at most
 -- ARGV[4]  which queue goes before all, from 1, and ARGV[5] with how many entries
 --
--- Returns a flat list: stream, entry id, job id, stream, entry id, job id, ...
+-- Returns a flat list as JSON, which clients read many times faster than a list: stream, entry id, job id, stream, ...
 local wanted = tonumber(ARGV[3])
 local found = {}
 local function read(stream, most)
@@ -30,4 +30,4 @@ end
 local favoured, rest = tonumber(ARGV[4]), wanted - tonumber(ARGV[5])
 for i = 2 * favoured - 1, 2 * favoured do read(KEYS[i], wanted - rest) end
 for _, stream in ipairs(KEYS) do read(stream, wanted) end
-return found
+return #found > 0 and cjson.encode(found) or '[]'

@@ -33,6 +33,8 @@ class Process:
         self.identity = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
         """Unique per process, also where process ids and host names repeat, as they do in containers."""
         self.on_shutdown: Callable[[], Awaitable[None]] | None = None
+        self.profiled = False
+        """Whether to print what jobs cost, by stage."""
         self.stuck: Callable[[], bool] = lambda: False
         self._left_behind = False
         self._members = 0

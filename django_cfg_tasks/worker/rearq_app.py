@@ -131,6 +131,17 @@ def _take_over(cli: Any) -> None:
     from django_cfg_tasks.worker.timer import Timer
     from django_cfg_tasks.worker.worker import Worker
 
+    # The command's arguments are read after this: the command line has our options by then.
+    if not any(parameter.name == "profile" for parameter in cli.worker.params):
+        cli.worker.params.append(
+            click.Option(
+                ["--profile"],
+                is_flag=True,
+                expose_value=False,
+                callback=_ask_for_profile,
+                help="Print what jobs cost, by stage, every ten seconds and at the end.",
+            )
+        )
     cli.Worker = _behind_cli(Worker)
     cli.TimerWorker = _behind_cli(Timer)
     cli.server.callback = _refuse_server
@@ -153,6 +164,10 @@ def _behind_cli(kind: type[Any]) -> Any:
                 raise click.ClickException(str(error)) from error
 
     return BehindCli
+
+
+def _ask_for_profile(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    context.obj["rearq"].process.profiled = value
 
 
 @click.pass_context

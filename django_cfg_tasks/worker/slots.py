@@ -17,6 +17,7 @@ from django_cfg_tasks.exceptions import StoreUnavailableError
 from django_cfg_tasks.jobs import JobRecord, JobStatus
 from django_cfg_tasks.signals import announce
 from django_cfg_tasks.store import Outcome, Store
+from django_cfg_tasks.worker.endings import Endings
 from django_cfg_tasks.worker.gates import Gates
 from django_cfg_tasks.worker.intake import Delivery
 from django_cfg_tasks.worker.lease import Lease
@@ -29,6 +30,9 @@ logger = logging.getLogger("django_cfg_tasks.worker")
 UNWIND_SECONDS = 3.0
 """How long cancelled jobs may take to clean up before the process goes on without them."""
 PREFETCH_SECONDS = 0.2
+"""What the slots will have done in so long is held beside what runs."""
+RATE_SECONDS = 0.02
+"""Over how long that is reckoned, at least: a burst is met before it is over."""
 MOST_PREFETCHED = 500
 ANNOUNCE_SECONDS = 0.02
 """After so long a job that runs is shown as such. Of shorter ones the history is told once, when they have ended."""
@@ -73,6 +77,7 @@ class Slots:
         self.room = asyncio.Event()
         """Set whenever a job has ended."""
         self.jobs_done = 0
+        self._endings = Endings()
 
     @property
     def running(self) -> int:
@@ -93,6 +98,8 @@ class Slots:
     def accept(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> None:
         """Take jobs in, and start them as far as there are slots."""
         if deliveries:
+            if time.monotonic() - self._counted_at > PREFETCH_SECONDS and not self._running:
+                self._counted, self._counted_at = self.jobs_done, time.monotonic()  # not how long there was nothing
             self._alone = alone
             self._deliveries |= {delivery.record.job_id: delivery for delivery in deliveries}
             if any(delivery.record.job_id in self._heard for delivery in deliveries):
@@ -164,15 +171,10 @@ class Slots:
         self.jobs_done += 1
         now = time.monotonic()
         passed = now - self._counted_at
-        if passed >= PREFETCH_SECONDS:
+        if passed >= RATE_SECONDS:
             self._rate = (self.jobs_done - self._counted) / passed
             self._counted, self._counted_at = self.jobs_done, now
-        level = logging.WARNING if record.error_class else logging.INFO
-        if logger.isEnabledFor(level):
-            logger.log(
-                level, "%s %s in %s ms: %s%s", record.task, record.job_id, record.duration_ms, record.status,
-                f" ({record.error_class}: {record.error_message})" if record.error_class else "",
-            )  # fmt: skip
+        self._endings.note(record)
 
     def hear(self, message: dict[str, Any]) -> None:
         """Take in a message of ReArq's channel: somebody cancels a job."""
@@ -283,6 +285,7 @@ class Slots:
             if delivery is not None:
                 logger.warning("Job %s does not stop; it goes back in the queue without waiting for it.", job_id)
                 self._release(delivery)
+        self._endings.flush()
 
     async def _wait_for_running(self, seconds: float) -> None:
         finished = asyncio.Event()

@@ -26,6 +26,7 @@ from django_cfg_tasks.worker.hooks import hooked
 from django_cfg_tasks.worker.intake import Intake
 from django_cfg_tasks.worker.lease import Lease
 from django_cfg_tasks.worker.ledger import Ledger
+from django_cfg_tasks.worker.profile import Profile
 from django_cfg_tasks.worker.progress import Progress
 from django_cfg_tasks.worker.runner import Runner
 from django_cfg_tasks.worker.shutdown import wait_any
@@ -96,6 +97,7 @@ class Worker:
                 self._client, self._ledger, self._ladder, self._gates, self._slots.holds,
                 queues=self.queues, group=self.group, consumer=self.consumer,
             )  # fmt: skip
+            profile = Profile(self._client, self._runner) if self._process.profiled else None
             self._lease.start()
             side_tasks = [
                 self._process.side_task(self._ledger.run(), "ledger"),
@@ -107,6 +109,8 @@ class Worker:
                 self._process.side_task(self._slots.reaffirm(), "reaffirm"),
                 self._process.side_task(self._gates.run(), "gates"),
             ]
+            if profile is not None:
+                side_tasks.append(self._process.side_task(profile.run(), "profile"))
             logger.info(
                 "Worker %s (process %d) consumes %s with %d slots.",
                 self.name, os.getpid(), ", ".join(self.queues), self._config.max_jobs,
@@ -119,6 +123,8 @@ class Worker:
                 await self._gates.close()
                 self._runner.close()
                 await asyncio.to_thread(self._lease.stop)
+            if profile is not None:
+                profile.tell()
             logger.info("Worker %s ended after %d job(s).", self.name, self._slots.jobs_done)
 
     async def _consume_until_stopped(self) -> None:
