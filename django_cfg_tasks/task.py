@@ -168,6 +168,8 @@ class Task(Generic[P, R]):
 
     def _separated(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Self, Sequence[Any], dict[str, Any]]:
         """Part ReArq's options from the task's own arguments."""
+        if not kwargs:
+            return self, args, kwargs
         own = self.codec.signature.parameters
         chosen = {name: kwargs.pop(name) for name in DELAY_OPTIONS & kwargs.keys() if name not in own}
         positional: Sequence[Any] = args
@@ -202,9 +204,12 @@ class Task(Generic[P, R]):
         stored_args, stored_kwargs = self.codec.encode(args, kwargs, limit=config.max_argument_bytes)
         now = dt.datetime.now(dt.UTC)
         due = call.due_time(now)
-        # JSON knows no infinity; float() reads the word.
-        timeout = "inf" if call.job_timeout == math.inf else call.job_timeout
-        extra = {"user": call.user_key(), "job_timeout": timeout}
+        extra: dict[str, Any] = {}
+        if (user := call.user_key()) is not None:
+            extra["user"] = user
+        if call.job_timeout is not None:
+            # JSON knows no infinity; float() reads the word.
+            extra["job_timeout"] = "inf" if call.job_timeout == math.inf else call.job_timeout
         if options.lock_key is not None:
             self.lock_key(stored_args, stored_kwargs)  # refuse here what no worker could do
         unique_key, unique_until = self._unique(stored_args, stored_kwargs, now)
@@ -220,7 +225,7 @@ class Task(Generic[P, R]):
             enqueue_time=now,
             expire_time=expire_time(call.expire if call.expire is not None else options.expire, now),
             due_time=due,
-            options={name: value for name, value in extra.items() if value is not None},
+            options=extra,
             unique_key=unique_key,
             unique_until=unique_until,
             even_if_disabled=call.even_if_disabled,
@@ -264,8 +269,8 @@ class SyncTask(Task[P, R]):
         return self.function(*args, **kwargs)  # type: ignore[no-any-return]
 
 
-def _first(*values: int | None) -> int:
-    return next(value for value in values if value is not None)
+def _first(chosen: int | None, declared: int | None, configured: int) -> int:
+    return chosen if chosen is not None else declared if declared is not None else configured
 
 
 def _arguments(call: Arguments) -> tuple[Sequence[Any], Mapping[str, Any]]:

@@ -18,6 +18,7 @@ import pydantic
 import pytest
 from django.contrib.auth.models import User
 
+from django_cfg_tasks import serialization
 from django_cfg_tasks.exceptions import ArgumentsError, DeclarationError, SerializationError
 from django_cfg_tasks.serialization import Codec, encode_result
 
@@ -530,3 +531,68 @@ class TestResults:
         with pytest.raises(SerializationError) as caught:
             encode_result(value)
         assert str(caught.value).startswith(reason)
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Whole(int):
+    pass
+
+
+class Real(float):
+    pass
+
+
+class TestShortcuts:
+    """What most calls are is told at once; it is what the long way would say of them."""
+
+    VALUES: list[Any] = [
+        *("", "plain", "naïve", "日本", "🎉" * 3, 'quo"ted', "back\\slash", "new\nline", "\x1f\x7f\u2028"),
+        *("nul\x00", "\x00", "lone \ud800", "\udfff", "a" * 30, "é" * 30, "🎉" * 30),
+        *(0, -1, 2**63 - 1, -(2**63), 2**63, -(2**63) - 1, 10**40, True, False, None),
+        *(0.0, -0.0, 1.5, 1e308, 5e-324, -1.7976931348623157e308, math.inf, -math.inf, math.nan),
+        *([], {}, [1, "a"], {"a": None}, (1,), {1}, b"x", KEY, NOON, Color.RED, Level.HIGH, decimal.Decimal("1.5")),
+        *(Text("a"), Text("\x00"), Whole(7), Real(2.5)),
+    ]
+
+    @pytest.mark.parametrize("limit", [None, 2, 5, 20, 24, 25, 26, 60, 100, 366, 100_000])
+    def test_values(self, limit: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+        codec = Codec(task_with(Any))
+        short = [outcome(lambda value=value: codec.encode([value], {}, limit=limit)) for value in self.VALUES]
+        monkeypatch.setattr(serialization, "_is_plain", lambda value, limit: value is None or isinstance(value, bool))
+        assert short == [outcome(lambda value=value: codec.encode([value], {}, limit=limit)) for value in self.VALUES]
+
+    @pytest.mark.parametrize(
+        "signature",
+        [
+            *("()", "(a)", "(a, b)", "(a, b=1)", "(a=1, b=2)", "(a, /)", "(a, /, b)", "(a, b, /, c=1)", "(a=1, /)"),
+            *("(*, a)", "(*, a=1)", "(a, *, b)", "(a, *, b=1)", "(a=1, *, b)", "(a, /, b, *, c, d=1)"),
+            *("(*a)", "(**a)", "(a, *b)", "(a, **b)", "(a, *b, c, **d)", "(a, /, **b)"),
+        ],
+    )
+    def test_signatures(self, signature: str) -> None:
+        namespace: dict[str, Any] = {}
+        exec(f"def function{signature}: ...", namespace)
+        codec = Codec(namespace["function"])
+        names = [(), ("a",), ("b",), ("c",), ("d",), ("a", "b"), ("b", "c"), ("c", "d"), ("a", "b", "c"), ("e",)]
+        calls = [(list(range(count)), dict.fromkeys(keywords, 0)) for count in range(5) for keywords in names]
+        short = [outcome(lambda call=call: codec.encode(*call)) for call in calls]
+        assert codec._shape is None or "*a" not in signature
+        codec._shape = None
+        assert short == [outcome(lambda call=call: codec.encode(*call)) for call in calls]
+
+    def test_keywords_that_are_no_texts_are_refused(self) -> None:
+        with pytest.raises(ArgumentsError):
+            Codec(task_with(int)).encode((), {1: 2})  # type: ignore[dict-item]
+        with pytest.raises(ArgumentsError):
+            Codec(task_with(int)).encode((1,), {1: 2})  # type: ignore[dict-item]
+
+
+def outcome(call: Callable[[], Any]) -> str:
+    """What a call gives, with the types in it, or how it is refused."""
+    try:
+        return repr(call())
+    except (ArgumentsError, SerializationError) as error:
+        return f"{type(error).__name__}: {error}"
