@@ -22,6 +22,7 @@ from django_cfg_tasks.broker import keys
 from django_cfg_tasks.broker.census import PAGE, Census, CensusTaker
 from django_cfg_tasks.broker.connection import async_client, close_client, explained, is_missing_group
 from django_cfg_tasks.broker.gates import Admission, Applicant, Gate, Gatekeeper, Place
+from django_cfg_tasks.broker.line import Line
 from django_cfg_tasks.broker.messages import Backlog, Bell, Entry, Peer, Promotion, Settlement, bell_of, entries_of
 from django_cfg_tasks.broker.reader import BlockingReader
 from django_cfg_tasks.config import RearqConfig
@@ -50,6 +51,8 @@ logger = logging.getLogger("django_cfg_tasks.broker")
 T = TypeVar("T")
 
 LISTEN_SECONDS = 15.0
+BELLS = 500
+"""How many bells one script rings: for so long Redis does nothing else."""
 _SCRIPTS = ("fetch", "take_over", "settle", "groups", "delivered", "promote", "renew", "release", "gates", "backlog")
 
 
@@ -60,6 +63,7 @@ class Broker:
         self._config = config
         self._client: redis.asyncio.Redis | None = None
         self._scripts: dict[str, Any] = {}
+        self._line = Line(lambda: self.client)
 
     @property
     def client(self) -> redis.asyncio.Redis:
@@ -72,6 +76,7 @@ class Broker:
     async def close(self) -> None:
         """Close all connections."""
         client, self._client = self._client, None
+        await self._line.close()
         if client is not None:
             await close_client(client)
 
@@ -81,10 +86,12 @@ class Broker:
         return str(info["redis_version"])
 
     async def ring(self, bells: Sequence[Bell]) -> None:
-        """Make jobs known to workers: now, or when they are due."""
-        pipe = self.client.pipeline(transaction=False)
-        self._add_bells(pipe, bells)
-        await self._ask(pipe.execute())
+        """Make jobs known to workers: now, or when they are due. A bell may be rung twice where Redis was away."""
+        if len(bells) == 1 and bells[0].due_ms is None:
+            await self._ask(self._line.say([("XADD", keys.stream(bells[0].queue), "*", "job_id", bells[0].job_id)]))
+            return
+        pages = [bells[start : start + BELLS] for start in range(0, len(bells), BELLS)]
+        await self._ask(self._line.run(script("ring"), [self._ringing(page) for page in pages]))
 
     async def settle(self, settlement: Settlement, group: str) -> None:
         """Acknowledge and delete entries, ring for retries, tell who waits: all or nothing. May be repeated.
@@ -321,17 +328,23 @@ class Broker:
                 except (ValueError, KeyError, TypeError):
                     logger.warning("A message on %s can't be understood: %.200s", channel, message["data"])
 
-    def _add_bells(self, pipe: Any, bells: Iterable[Bell]) -> None:
+    def _ringing(self, bells: Iterable[Bell]) -> str:
+        """Return what ``ring.lua`` takes."""
+        now: dict[str, list[str]] = {}
+        later: list[list[str]] = []
         earliest: int | None = None
         for bell in bells:
             if bell.due_ms is None:
-                pipe.xadd(keys.stream(bell.queue), {"job_id": bell.job_id})
+                now.setdefault(bell.queue, []).append(bell.job_id)
                 continue
             member = keys.delayed_member(bell.queue, bell.job_id)
-            pipe.zadd(keys.delay_shard(member, self._config.delay_queue_num), {member: bell.due_ms})
+            # As text: of a number Lua would keep fourteen digits only.
+            later.append([keys.delay_shard(member, self._config.delay_queue_num), str(bell.due_ms), member])
             earliest = bell.due_ms if earliest is None else min(earliest, bell.due_ms)
-        if earliest is not None:
-            pipe.publish(keys.CHANNEL, _delay_changed(earliest))
+        messages = [] if earliest is None else [[keys.CHANNEL, _delay_changed(earliest)]]
+        return json.dumps(
+            {"now": [[keys.stream(queue), *ids] for queue, ids in now.items()], "later": later, "messages": messages}
+        )
 
     async def _ask(self, answer: Awaitable[T]) -> T:
         try:
