@@ -44,6 +44,7 @@ from django_cfg_tasks.store.rows import (
     progress_document,
     record_of,
     task_state_of,
+    whole_record_of,
     written_moment,
 )
 from django_cfg_tasks.store.statements import STATEMENTS
@@ -145,10 +146,9 @@ class Store:
 
     async def load(self, job_ids: Iterable[str], *, attempts: bool = False) -> dict[str, JobRecord]:
         """Return the jobs that exist among ``job_ids``, with their attempts if asked for."""
-        rows = await self._execute(self._sql.select, [dumps(list(job_ids))])
-        records = [record_of(row) for row in rows]
-        if attempts:
-            await self._load_attempts(records)
+        sql = self._sql.select_whole if attempts else self._sql.select
+        rows = await self._execute(sql, [dumps(list(job_ids))])
+        records = [whole_record_of(row) if attempts else record_of(row) for row in rows]
         return {record.job_id: record for record in records}
 
     async def claim(self, job_ids: Sequence[str], owner: str, deaths: int = NO_LIMIT) -> dict[str, JobRecord]:

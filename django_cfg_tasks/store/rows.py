@@ -81,31 +81,35 @@ def insert_document(records: Sequence[JobRecord]) -> str:
     In the order of their unique keys, so that two who insert the same ones wait for each other, and don't dead-lock.
     """
     ordered = sorted(records, key=lambda record: record.unique_key or "")  # stable: others stay as they are
-    return dumps(
-        [
-            {
-                "task": record.task,
-                "args": record.args,
-                "kwargs": record.kwargs,
-                "job_retry": record.job_retry,
-                "job_retries": record.job_retries,
-                "job_retry_after": record.job_retry_after,
-                "job_id": record.job_id,
-                "enqueue_time": _written(record.enqueue_time),
-                "expire_time": _written(record.expire_time),
-                "status": record.status,
-                "queue": record.queue,
-                "due_time": _written(record.due_time),
-                "options": record.options,
-                "attempt": 0,
-                "deliveries": 0,
-                "unique_key": record.unique_key,
-                "unique_until": _written(record.unique_until),
-                "even_if_disabled": record.even_if_disabled,
-            }
-            for record in ordered
-        ]
-    )
+    return dumps([_inserted(record) for record in ordered])
+
+
+def _inserted(record: JobRecord) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "task": record.task,
+        "args": record.args,
+        "kwargs": record.kwargs,
+        "job_retry": record.job_retry,
+        "job_retries": record.job_retries,
+        "job_retry_after": record.job_retry_after,
+        "job_id": record.job_id,
+        "enqueue_time": written_moment(record.enqueue_time),
+        "status": record.status,
+        "queue": record.queue,
+        "options": record.options,
+    }
+    # What most jobs lack is left out: it would be written, sent and read for each of thousands.
+    if record.expire_time is not None:
+        row["expire_time"] = written_moment(record.expire_time)
+    if record.due_time is not None:
+        row["due_time"] = written_moment(record.due_time)
+    if record.unique_key is not None:
+        row["unique_key"] = record.unique_key
+    if record.unique_until is not None:
+        row["unique_until"] = written_moment(record.unique_until)
+    if record.even_if_disabled:
+        row["even_if_disabled"] = True
+    return row
 
 
 def outcome_row(outcome: Outcome) -> dict[str, Any]:
@@ -171,6 +175,14 @@ def record_of(row: Mapping[str, Any]) -> JobRecord:
         progress=row["progress"],
         progress_message=row["progress_message"] or "",
     )
+
+
+def whole_record_of(row: Mapping[str, Any]) -> JobRecord:
+    """Return the job of a row that holds its attempts as well."""
+    record = record_of(row)
+    for attempt in sorted(_parsed(row["attempts"]) or (), key=lambda attempt: attempt["id"]):
+        add_attempt(record, attempt)
+    return record
 
 
 def ending_keys(records: Iterable[JobRecord]) -> list[str]:

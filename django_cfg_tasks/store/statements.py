@@ -18,7 +18,7 @@ _COLUMNS = (
 _OPEN_COLUMNS = "id, job_id, task, queue, status, enqueue_time, due_time, owner"
 _INSERTED = (
     "task, args, kwargs, job_retry, job_retries, job_retry_after, job_id, enqueue_time, expire_time, status, "
-    "queue, due_time, options, attempt, deliveries, unique_key, unique_until"
+    "queue, due_time, options, unique_key, unique_until"
 )
 _RESULT_COLUMNS = (
     "worker, success, msg_id, result, start_time, finish_time, job_id, attempt, outcome, error_class, "
@@ -36,6 +36,8 @@ class Statements:
     """A moment, unique keys as a JSON array -> nothing; those that lasted until then are free."""
     select: str
     """Job ids as a JSON array -> their rows."""
+    select_whole: str
+    """Job ids as a JSON array -> their rows, and in each its attempts as a JSON array, in no order."""
     select_unique: str
     """Unique keys as a JSON array -> the rows that have them."""
     results: str
@@ -164,12 +166,11 @@ _PG_RESULT_VALUES = (
 
 POSTGRESQL = Statements(
     insert=(
-        f"INSERT INTO {JOBS} ({_INSERTED}) SELECT {_INSERTED} FROM "
+        f"INSERT INTO {JOBS} ({_INSERTED}, attempt, deliveries) SELECT {_INSERTED}, 0, 0 FROM "
         + _recordset(
             "task text, args jsonb, kwargs jsonb, job_retry int, job_retries int, job_retry_after int, job_id text, "
             "enqueue_time timestamptz, expire_time timestamptz, status text, queue text, due_time timestamptz, "
-            "options jsonb, attempt int, deliveries int, unique_key text, unique_until timestamptz, "
-            "even_if_disabled bool"
+            "options jsonb, unique_key text, unique_until timestamptz, even_if_disabled bool"
         )
         + f" WHERE x.even_if_disabled OR NOT {_IS_DISABLED.format(task='x.task')} "
         "ON CONFLICT DO NOTHING RETURNING job_id"
@@ -179,6 +180,10 @@ POSTGRESQL = Statements(
         "AND unique_key = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))"
     ),
     select=f"SELECT {_COLUMNS} FROM {JOBS} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))",
+    select_whole=(
+        f"SELECT {_COLUMNS}, (SELECT json_agg(r) FROM {RESULTS} AS r WHERE r.job_id = {JOBS}.id) AS attempts "
+        f"FROM {JOBS} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))"
+    ),
     select_unique=(
         f"SELECT {_COLUMNS} FROM {JOBS} WHERE unique_key = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))"
     ),
@@ -265,11 +270,13 @@ def _json(*names: str) -> str:
 
 
 _SQLITE_NUMBER, _SQLITE_IDS = "CAST(%s AS INT)", "IN (SELECT value FROM json_each(%s))"
+_SQLITE_ATTEMPT = ", ".join(f"'{name}', r.{name}" for name in ("id", *_RESULT_COLUMNS.split(", ")))
 _SQLITE_UPDATED = "status", "job_retries", "due_time", "deliveries", "progress", "progress_message"
 
 SQLITE = Statements(
     insert=(
-        f"INSERT INTO {JOBS} ({_INSERTED}) SELECT {_json(*_INSERTED.split(', '))} FROM json_each(%s) "
+        f"INSERT INTO {JOBS} ({_INSERTED}, attempt, deliveries) "
+        f"SELECT {_json(*_INSERTED.split(', '))}, 0, 0 FROM json_each(%s) "
         f"WHERE {_json('even_if_disabled')} OR NOT {_IS_DISABLED.format(task=_json('task'))} "
         "ON CONFLICT DO NOTHING RETURNING job_id"
     ),
@@ -278,6 +285,10 @@ SQLITE = Statements(
         "AND unique_key IN (SELECT value FROM json_each(%s))"
     ),
     select=f"SELECT {_COLUMNS} FROM {JOBS} WHERE job_id IN (SELECT value FROM json_each(%s))",
+    select_whole=(
+        f"SELECT {_COLUMNS}, (SELECT json_group_array(json_object({_SQLITE_ATTEMPT})) FROM {RESULTS} AS r "
+        f"WHERE r.job_id = {JOBS}.id) AS attempts FROM {JOBS} WHERE job_id IN (SELECT value FROM json_each(%s))"
+    ),
     select_unique=f"SELECT {_COLUMNS} FROM {JOBS} WHERE unique_key IN (SELECT value FROM json_each(%s))",
     results=(
         f"SELECT {_RESULT_COLUMNS} FROM {RESULTS} WHERE job_id IN (SELECT value FROM json_each(%s)) ORDER BY job_id, id"
