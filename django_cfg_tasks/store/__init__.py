@@ -15,16 +15,8 @@ from django_cfg_tasks.exceptions import ConfigurationError
 from django_cfg_tasks.jobs import JobRecord, JobStatus
 from django_cfg_tasks.serialization import dumps
 from django_cfg_tasks.store import schema
-from django_cfg_tasks.store.connection import (
-    Connection,
-    Target,
-    is_deadlock,
-    is_missing_table,
-    is_outage,
-    is_refusal,
-    target_of_django,
-    target_of_url,
-)
+from django_cfg_tasks.store.connection import Connection, Target, target_of_django, target_of_url
+from django_cfg_tasks.store.errors import is_deadlock, is_missing_table, is_outage, is_refusal
 from django_cfg_tasks.store.outbox import disabled_through_django, find_through_django, insert_through_django
 from django_cfg_tasks.store.rows import (
     EPOCH,
@@ -47,6 +39,7 @@ from django_cfg_tasks.store.rows import (
     whole_record_of,
     written_moment,
 )
+from django_cfg_tasks.store.schema import Rows
 from django_cfg_tasks.store.statements import STATEMENTS
 
 __all__ = [
@@ -100,7 +93,7 @@ class Store:
                 await self.connection.drive(schema.ensure(self.target.vendor))
             self._prepared = True
 
-    async def _execute(self, sql: str, params: list[Any]) -> list[dict[str, Any]]:
+    async def _execute(self, sql: str, params: list[Any]) -> Rows:
         if not self._prepared:
             await self._prepare()
         tries = DEADLOCK_TRIES

@@ -7,11 +7,12 @@ depends on a current one. All of it belongs to the home loop.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import re
 import sqlite3
 import ssl
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django_cfg_tasks.exceptions import ConfigurationError, StoreUnavailableError
+from django_cfg_tasks.store.errors import is_outage, refuses_access
+from django_cfg_tasks.store.kept import KeptConnections
 from django_cfg_tasks.store.schema import Query, Rows
 
 if TYPE_CHECKING:
@@ -51,7 +54,7 @@ class Target:
 class Execute(Protocol):
     """Run one statement, with ``%s`` placeholders, and return its rows."""
 
-    async def __call__(self, sql: str, params: list[Any] | None = None) -> list[dict[str, Any]]: ...
+    async def __call__(self, sql: str, params: list[Any] | None = None) -> Rows: ...
 
 
 def target_of_url(url: str) -> Target:
@@ -162,16 +165,28 @@ class Connection:
     def __init__(self, target: Target) -> None:
         self.target = target
         self._client: BaseDBAsyncClient | None = None
+        self._kept: KeptConnections | None = None
         self._lock = asyncio.Lock()
 
-    async def execute(self, sql: str, params: list[Any] | None = None) -> list[dict[str, Any]]:
+    async def execute(self, sql: str, params: list[Any] | None = None) -> Rows:
         """Run one statement in a transaction of its own.
 
         StoreUnavailableError on an outage, ConfigurationError where the database gives us no access.
         """
-        client = await self._open()
+        client = self._client or await self._open()
         try:
-            return await client.execute_query_dict(self._placed(sql), params or [])
+            if self._kept is None:
+                async with client.acquire_connection() as raw:
+                    rows: Rows = await raw.execute_fetchall(_with_marks(sql), params or ())
+                return rows
+            kept = await self._kept.take()
+            try:
+                rows = await kept.raw.fetch(_with_numbers(sql), *(params or ()))
+            except BaseException:
+                await kept.let_go()
+                raise
+            await self._kept.give_back(kept)
+            return rows
         except Exception as error:
             if (explained := self._explained(error)) is not None:
                 raise explained from error
@@ -180,10 +195,10 @@ class Connection:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Execute]:
         """Hold one connection and run what is given in one transaction that may write."""
-        client = await self._open()
+        client = self._client or await self._open()
         try:
-            async with client.acquire_connection() as raw:
-                run = _RUNNERS[self.target.vendor](raw, self._placed)
+            async with client.acquire_connection() if self._kept is None else self._kept.taken() as raw:
+                run = _RUNNERS[self.target.vendor](raw)
                 # IMMEDIATE: a SQLite transaction that reads first could not wait for the write lock later.
                 await run("BEGIN IMMEDIATE" if self.target.vendor == "sqlite" else "BEGIN")
                 try:
@@ -210,7 +225,9 @@ class Connection:
 
     async def close(self) -> None:
         """Close the connections; the next statement opens new ones."""
-        client, self._client = self._client, None
+        (client, self._client), (kept, self._kept) = (self._client, None), (self._kept, None)
+        if kept is not None:
+            await kept.close()
         if client is not None:
             await client.close()
 
@@ -218,9 +235,11 @@ class Connection:
         if self._client is None:
             async with self._lock:
                 if self._client is None:
-                    self._client = await (
-                        self._open_sqlite() if self.target.vendor == "sqlite" else self._open_postgresql()
-                    )
+                    if self.target.vendor == "sqlite":
+                        self._client = await self._open_sqlite()
+                    else:
+                        client = await self._open_postgresql()
+                        self._client, self._kept = client, KeptConnections(client)
         return self._client
 
     async def _open_sqlite(self) -> BaseDBAsyncClient:
@@ -285,19 +304,12 @@ class Connection:
                 f"Jobs are kept in {self.target.name}, which needs {driver}: pip install 'django-cfg-tasks[{extra}]'."
             ) from error
 
-    def _placed(self, sql: str) -> str:
-        """Write the placeholders as the driver wants them."""
-        if self.target.vendor == "sqlite":
-            return sql.replace("%s", "?")
-        parts = sql.split("%s")
-        return "".join(f"{part}${number}" for number, part in enumerate(parts[:-1], 1)) + parts[-1]
-
     def _explained(self, error: Exception) -> StoreUnavailableError | ConfigurationError | None:
         """Return what to raise instead, where the database and not the statement is at fault."""
         if isinstance(error, StoreUnavailableError | ConfigurationError):
             return None
         what = f"{type(error).__name__}: {error}"
-        if _refuses_access(error):
+        if refuses_access(error):
             return ConfigurationError(
                 f"The database that holds the jobs ({self.target.name}) refuses access: {what}. "
                 "Check the name of the database, the user, its password and its rights."
@@ -320,100 +332,40 @@ async def _driven(run: Execute, steps: Generator[Query, Rows, T]) -> T:
         return value
 
 
-def _sqlite_runner(raw: Any, placed: Callable[[str], str]) -> Execute:
-    async def run(sql: str, params: list[Any] | None = None) -> list[dict[str, Any]]:
-        return [dict(row) for row in await raw.execute_fetchall(placed(sql), params or [])]
+def _sqlite_runner(raw: Any) -> Execute:
+    async def run(sql: str, params: list[Any] | None = None) -> Rows:
+        rows: Rows = await raw.execute_fetchall(_with_marks(sql), params or ())
+        return rows
 
     return run
 
 
-def _postgresql_runner(raw: Any, placed: Callable[[str], str]) -> Execute:
-    async def run(sql: str, params: list[Any] | None = None) -> list[dict[str, Any]]:
+def _postgresql_runner(raw: Any) -> Execute:
+    async def run(sql: str, params: list[Any] | None = None) -> Rows:
         if not params and not sql.lstrip().upper().startswith("SELECT"):
             await raw.execute(sql)
             return []
-        return [dict(row) for row in await raw.fetch(placed(sql), *(params or []))]
+        rows: Rows = await raw.fetch(_with_numbers(sql), *(params or ()))
+        return rows
 
     return run
 
 
-_RUNNERS: dict[str, Callable[[Any, Callable[[str], str]], Execute]] = {
+# The placeholders as the drivers want them.
+
+
+@functools.cache
+def _with_marks(sql: str) -> str:
+    return sql.replace("%s", "?")
+
+
+@functools.cache
+def _with_numbers(sql: str) -> str:
+    parts = sql.split("%s")
+    return "".join(f"{part}${number}" for number, part in enumerate(parts[:-1], 1)) + parts[-1]
+
+
+_RUNNERS: dict[str, Callable[[Any], Execute]] = {
     "sqlite": _sqlite_runner,
     "postgresql": _postgresql_runner,
 }
-
-
-def is_outage(error: BaseException) -> bool:
-    """Tell whether the database, and not the statement, is at fault, so that trying again can help."""
-    return any(_speaks_of_outage(cause) for cause in _chain(error))
-
-
-def is_refusal(error: BaseException) -> bool:
-    """Tell whether the database refuses what a statement brings, so that trying the same again can't help."""
-    return any(
-        isinstance(cause, UnicodeError | sqlite3.IntegrityError | sqlite3.DataError)
-        or _state(cause).startswith(_REFUSED)
-        or (_is_asyncpg(cause) and type(cause).__name__ == "DataError")
-        for cause in _chain(error)
-    )
-
-
-def _refuses_access(error: BaseException) -> bool:
-    """Tell whether the database is there, and will not have us until somebody changes a setting."""
-    return any(_state(cause).startswith(_NO_ACCESS) for cause in _chain(error))
-
-
-def is_deadlock(error: BaseException) -> bool:
-    """Tell whether two statements waited for each other, and this is the one that was given up."""
-    return any(_state(cause) == "40P01" for cause in _chain(error))
-
-
-def is_missing_table(error: BaseException) -> bool:
-    """Tell whether a table or column is not there."""
-    return any(
-        _state(cause) in ("42P01", "42703") or str(cause).startswith(("no such table", "no such column"))
-        for cause in _chain(error)
-    )
-
-
-# Connection, resources, intervention (a restart), system error, rolled back because of others, not in the state
-# that is needed, a primary that has become a standby.
-_OUTAGES = ("08", "53", "57", "58", "40", "55", "25006")
-# User and password, no such database, no right to do this.
-_NO_ACCESS = ("28", "3D000", "42501")
-# Data out of range, constraints, program limits.
-_REFUSED = ("22", "23", "54")
-_SQLITE_OUTAGES = ("database is locked", "unable to open", "disk I/O", "disk is full", "readonly database")
-# asyncpg's own complaints about a connection that broke while it was being used or opened.
-_ASYNCPG_OUTAGES = ("InterfaceError", "InternalClientError", "ConnectionDoesNotExistError")
-
-
-def _speaks_of_outage(error: BaseException) -> bool:
-    text = str(error)
-    return (
-        isinstance(error, OSError | TimeoutError)
-        or _state(error).startswith(_OUTAGES)
-        or (_is_asyncpg(error) and type(error).__name__ in _ASYNCPG_OUTAGES)
-        or type(error).__name__ == "DBConnectionError"
-        or (isinstance(error, sqlite3.OperationalError) and any(part in text for part in _SQLITE_OUTAGES))
-        or (isinstance(error, ValueError) and "no active connection" in text)  # aiosqlite's, once it is closed
-    )
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what led to it; chains may hold circles."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or current.__context__
-
-
-def _state(error: BaseException) -> str:
-    state = getattr(error, "sqlstate", None)
-    return state if isinstance(state, str) else ""
-
-
-def _is_asyncpg(error: BaseException) -> bool:
-    return type(error).__module__.startswith("asyncpg.")

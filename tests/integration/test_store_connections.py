@@ -1,0 +1,124 @@
+"""PostgreSQL's connections stay taken between statements, and it shows in nothing but the time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from django_cfg_tasks.exceptions import StoreUnavailableError
+from django_cfg_tasks.store import Store, kept, target_of_url
+from tests.postgres_server import PostgresServer
+from tests.records import queued
+from tests.waiting import eventually
+
+MOST = 5
+
+
+@pytest.fixture
+async def store(postgres_server: PostgresServer, postgres_database: str) -> AsyncIterator[Store]:
+    store = Store(target_of_url(postgres_server.url(postgres_database)))
+    await store.prepare()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def backends(postgres_server: PostgresServer, postgres_database: str) -> Callable[[], set[int]]:
+    """The process ids of the connections to the database."""
+
+    def asked() -> set[int]:
+        with postgres_server.connect() as admin:
+            rows = admin.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s", [postgres_database])
+            return {row[0] for row in rows}
+
+    return asked
+
+
+async def test_one_after_the_other_use_one_connection(store: Store, backends: Callable[[], set[int]]) -> None:
+    for number in range(5):
+        await store.insert([queued(str(number))])
+    [first] = backends()
+    async with store.connection.transaction() as run:
+        await run("SELECT 1")
+    await store.load(["1"])
+    assert backends() == {first}
+
+
+async def test_more_at_once_than_there_may_be_connections(store: Store, backends: Callable[[], set[int]]) -> None:
+    async def hold(number: int) -> int:
+        async with store.connection.transaction() as run:
+            await run("SELECT pg_sleep(0.02)")
+            return int((await run("SELECT %s::text::int AS number", [str(number)]))[0]["number"])
+
+    for _ in range(3):
+        inserts = (store.insert([queued(f"{_}-{number}")]) for number in range(30))
+        numbers, *new = await asyncio.gather(asyncio.gather(*map(hold, range(15))), *inserts)
+        assert numbers == list(range(15))
+        assert sorted(id_ for ids in new for id_ in ids) == sorted(f"{_}-{number}" for number in range(30))
+    assert len(backends()) <= MOST
+
+
+async def test_connections_that_were_cut_while_idle_are_not_used(
+    store: Store, postgres_server: PostgresServer, postgres_database: str
+) -> None:
+    await asyncio.gather(*(store.insert([queued(str(number))]) for number in range(10)))
+    assert postgres_server.terminate_backends(postgres_database) > 1
+    await eventually(lambda: _answers(store), "it answers again", timeout=5)
+    for number in range(10, 20):
+        assert await store.insert([queued(str(number))]) == {str(number)}
+
+
+async def _answers(store: Store) -> bool:
+    try:
+        return "1" in await store.load(["1"])
+    except StoreUnavailableError:  # what was under way when the news came
+        return False
+
+
+async def test_a_statement_that_is_canceled_spoils_nothing(store: Store, backends: Callable[[], set[int]]) -> None:
+    for number in range(2 * MOST):
+        slow = asyncio.create_task(store.connection.execute("SELECT pg_sleep(30)"))
+        await asyncio.sleep(0.02)
+        slow.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await slow
+        assert await store.insert([queued(str(number))]) == {str(number)}
+    assert len(backends()) <= MOST
+
+
+async def test_a_transaction_that_fails_leaves_a_connection_without_one(store: Store) -> None:
+    async def fail(number: int) -> None:
+        async with store.connection.transaction() as run:
+            await run("INSERT INTO rearq_task (name) VALUES (%s)", [f"task {number}"])
+            raise ZeroDivisionError
+
+    for number in range(2 * MOST):
+        with pytest.raises(ZeroDivisionError):
+            await fail(number)
+        with pytest.raises(Exception, match="division by zero"):
+            await store.connection.execute("SELECT 1 / 0")
+    assert await store.task_states() == {}
+    assert await store.insert([queued("one")]) == {"one"}
+    assert set(await store.load(["one"])) == {"one"}
+
+
+async def test_who_rests_gives_connections_back(
+    postgres_server: PostgresServer,
+    postgres_database: str,
+    backends: Callable[[], set[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kept, "IDLE_SECONDS", 0.2)
+    store = Store(target_of_url(postgres_server.url(postgres_database)))
+    try:
+        await store.prepare()
+        await asyncio.gather(*(store.insert([queued(str(number))]) for number in range(10)))
+        held = store.connection._kept
+        assert held is not None
+        await eventually(lambda: not held._idle, "all are given back")
+        assert await store.insert([queued("later")]) == {"later"}
+        assert len(backends()) <= MOST
+    finally:
+        await store.close()
