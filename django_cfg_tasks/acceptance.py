@@ -6,7 +6,6 @@ Once a job is stored it is accepted. Whatever Redis has against the bell, the ca
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -67,15 +66,15 @@ class Acceptance:
         """Store jobs and ring for them; see `ReArqClient.enqueue`."""
         if on_commit and _in_transaction():
             return self._accept_in_transaction(records)
-        return self._submit(records).result()
+        return self._batcher(records).call(list(records))
 
     async def aaccept(self, records: Sequence[JobRecord]) -> list[JobRecord | None]:
         """`accept`, for async code; it knows no transaction."""
-        return await asyncio.wrap_future(self._submit(records))
+        return await self._batcher(records).put(list(records))
 
-    def _submit(self, records: Sequence[JobRecord]) -> concurrent.futures.Future[list[JobRecord | None]]:
+    def _batcher(self, records: Sequence[JobRecord]) -> Batcher[JobRecord, JobRecord | None]:
         unique = any(record.unique_key is not None for record in records)
-        return (self._unique_enqueues if unique else self._enqueues).submit(list(records))
+        return self._unique_enqueues if unique else self._enqueues
 
     async def aclose(self) -> None:
         """Stop ringing, after a last try, so that jobs need not wait for the sweeper where Redis is back by now."""
@@ -103,7 +102,7 @@ class Acceptance:
                 return [(await self._write_one(record)) for record in records]
             raise EnqueueError(f"The job was not accepted: {type(error).__name__}: {error}") from error
         await self._committed(fresh)
-        return [answers.get(id(record)) for record in records]
+        return [answers.get(id(record)) for record in records] if answers else [None] * len(records)
 
     async def _write_one(self, record: JobRecord) -> JobRecord | BaseException | None:
         try:
@@ -178,7 +177,7 @@ class Acceptance:
         if not self._in_django:
             # The jobs' database knows nothing of this transaction: all of it waits for the commit.
             def submit() -> None:
-                self._submit(records).result()
+                self._batcher(records).call(list(records))
 
             transaction.on_commit(submit, using=alias)
             return [None] * len(records)
@@ -210,6 +209,8 @@ class Acceptance:
 
 def _parted(records: Sequence[JobRecord], new: set[str]) -> tuple[list[JobRecord], list[JobRecord]]:
     """Part those that were stored from the others; of two with one id, the first was."""
+    if len(new) == len(records):
+        return list(records), []
     first = {record.job_id: record for record in reversed(records) if record.job_id in new}
     fresh = [record for record in records if first.get(record.job_id) is record]
     return fresh, [record for record in records if first.get(record.job_id) is not record]

@@ -127,7 +127,7 @@ class ReArqClient:
 
     async def aload(self, job_ids: Sequence[str]) -> dict[str, JobRecord]:
         """`load`, for async code."""
-        return _present(await asyncio.wrap_future(self._loads.submit(list(job_ids)))) if job_ids else {}
+        return _present(await self._loads.put(list(job_ids))) if job_ids else {}
 
     async def await_final(self, job_id: str, timeout: float | None) -> JobRecord | None:
         """Return the job once it is final, or None after ``timeout`` seconds; JobNotFoundError if it is none."""
@@ -268,7 +268,7 @@ class ReArqClient:
         return [found.get(job_id) for job_id in job_ids]
 
     async def _load_one(self, job_id: str) -> JobRecord | None:
-        return (await asyncio.wrap_future(self._loads.submit([job_id])))[0]
+        return (await self._loads.put([job_id]))[0]
 
     async def _page(self, after_id: int, limit: int, since: dt.datetime | None) -> list[JobRecord]:
         return await self.store.page(after_id=after_id, limit=limit, since=since)

@@ -68,6 +68,8 @@ class ResultWaiter:
             await ended([listener])
 
     async def _listen(self, deadline: float | None) -> None:
+        if self._listening.is_set() and self._listener is not None and not self._listener.done():
+            return
         loop = asyncio.get_running_loop()
         if self._listener is None or self._listener.done():
             self._listener = loop.create_task(
