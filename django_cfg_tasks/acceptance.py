@@ -204,7 +204,7 @@ class Acceptance:
         if self._home.is_here():
             self._rings.submit(records)
         else:
-            self._rings.submit(records).result()
+            self._rings.call(records)
 
 
 def _parted(records: Sequence[JobRecord], new: set[str]) -> tuple[list[JobRecord], list[JobRecord]]:

@@ -155,8 +155,11 @@ async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:
     """Wait for ``event``; False if it was not set within so many seconds."""
+    if event.is_set():
+        return True
     try:
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):  # wait_for would make a task of it
+            await event.wait()
     except TimeoutError:
         return False
     return True

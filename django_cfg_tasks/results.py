@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from django_cfg_tasks.broker import Broker, keys
 from django_cfg_tasks.exceptions import JobNotFoundError, StoreUnavailableError
 from django_cfg_tasks.jobs import JobRecord
-from django_cfg_tasks.loop import ended
+from django_cfg_tasks.loop import ended, set_within
 
 logger = logging.getLogger("django_cfg_tasks.results")
 
@@ -51,10 +51,7 @@ class ResultWaiter:
                     pause = min(pause, deadline - loop.time())
                     if pause <= 0:
                         return None
-                try:
-                    await asyncio.wait_for(event.wait(), pause)
-                except TimeoutError:
-                    continue
+                await set_within(event, pause)
         finally:
             events = self._events[job_id]
             events.remove(event)
@@ -79,9 +76,7 @@ class ResultWaiter:
                 name="django_cfg_tasks-results",
             )
         patience = 3.0 if deadline is None else max(0.0, min(3.0, deadline - loop.time()))
-        try:
-            await asyncio.wait_for(self._listening.wait(), patience)
-        except TimeoutError:
+        if not await set_within(self._listening, patience):
             logger.debug("Not subscribed yet; looking into SQL instead.")
 
     def _subscribed(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from django_cfg_tasks.exceptions import TasksError, WrongThreadError
 from django_cfg_tasks.loop import Batcher, HomeLoop
+from tests.waiting import wait_until
 
 SECONDS = 10
 
@@ -290,6 +291,51 @@ class TestBatcher:
         concurrent.futures.wait(futures, SECONDS)
         assert table.batches == [["first"], [1, 2, 2], [2, 2, 1], [9] * 9, [1]]
 
+    def test_threads_that_block_each_get_their_own(self, table: Table, batcher: Batcher[Any, Any]) -> None:
+        table.answer = lambda item: ValueError(item) if item % 7 == 0 else item * 10
+
+        def work(n: int) -> list[Any]:
+            return [_answer(lambda item=n * 100 + i: batcher.call([item])) for i in range(20)]
+
+        expected = [[n * 100 + i for i in range(20)] for n in range(50)]
+        assert in_threads(50, work) == [[str(i) if i % 7 == 0 else [i * 10] for i in row] for row in expected]
+
+    def test_many_on_several_loops_at_once_each_get_their_own(
+        self, home: HomeLoop, table: Table, batcher: Batcher[Any, Any]
+    ) -> None:
+        table.answer = lambda item: ValueError(item) if item % 7 == 0 else item * 10
+
+        async def put(item: int) -> Any:
+            try:
+                return await batcher.put([item])
+            except ValueError as error:
+                return str(error)
+
+        async def work(n: int) -> list[Any]:
+            return await asyncio.gather(*(put(n * 1000 + i) for i in range(300)))
+
+        def run(n: int) -> list[Any]:
+            return home.call(work(n), "") if n == 0 else asyncio.run(work(n))
+
+        expected = [[n * 1000 + i for i in range(300)] for n in range(5)]
+        assert in_threads(5, run) == [[str(i) if i % 7 == 0 else [i * 10] for i in row] for row in expected]
+        assert len(table.batches) < 1500
+
+    def test_a_loop_that_is_closed_meanwhile_harms_no_other(
+        self, table: Table, batcher: Batcher[Any, Any], while_writing: concurrent.futures.Future[list[Any]]
+    ) -> None:
+        async def give_up() -> None:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(batcher.put(["closed"]), 0.05)
+
+        for _ in range(2):
+            asyncio.run(give_up())
+        last = batcher.submit(["last"])
+        table.release()
+        assert last.result(SECONDS) == ["last"]
+        assert while_writing.result(SECONDS) == ["first"]
+        assert table.batches == [["first"], ["closed", "closed", "last"]]
+
     def test_no_items_no_results(self, batcher: Batcher[Any, Any]) -> None:
         assert batcher.submit([]).result(SECONDS) == []
 
@@ -356,6 +402,18 @@ class TestBatcherFailures:
         with pytest.raises(TasksError, match="stopped before this was done"):
             (while_writing if kind == "under way" else waiting).result(SECONDS)
 
+    def test_when_the_loop_is_stopped_no_blocked_thread_stays(
+        self, home: HomeLoop, batcher: Batcher[Any, Any], while_writing: Any
+    ) -> None:
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            blocked = pool.submit(batcher.call, ["second"])
+            awaited = pool.submit(lambda: asyncio.run(_put(batcher)))
+            wait_until(lambda: len(batcher._waiting) == 2, "both wait")
+            home.stop()
+            for each in (blocked, awaited):
+                with pytest.raises(TasksError, match="stopped before this was done"):
+                    each.result(SECONDS)
+
     def test_after_a_stop_it_starts_anew(
         self, home: HomeLoop, table: Table, batcher: Batcher[Any, Any], while_writing: Any
     ) -> None:
@@ -363,6 +421,17 @@ class TestBatcherFailures:
         assert while_writing.exception(SECONDS) is not None
         table.release()
         assert batcher.submit(["again"]).result(SECONDS) == ["again"]
+
+
+def _answer(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except ValueError as error:
+        return str(error)
+
+
+async def _put(batcher: Batcher[Any, Any]) -> list[Any]:
+    return await batcher.put(["third"])
 
 
 async def _awaited(future: concurrent.futures.Future[list[Any]]) -> list[Any]:
