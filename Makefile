@@ -24,6 +24,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 .DEFAULT_GOAL := help
 .PHONY: help install test test-matrix docs-test soak chaos chaos-long demo dev screenshots coverage build clean FORCE
+.PHONY: bench bench-scale
 .PHONY: lint lint-code lint-format lint-types lint-rooms lint-migrations
 
 help:  ## show what there is
@@ -94,6 +95,14 @@ coverage: $(VENV)/installed  ## run all tests and show which branches they miss
 	$(BIN)/coverage run -m pytest -n $(WORKERS) $(ARGS) $(TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# ---------------------------------------------------------------- figures
+
+bench: $(VENV)/installed  ## measure the engine and the limit of its servers, write docs/explanation/performance.md
+	$(BIN)/python -m benchmarks.engine $(ARGS)
+
+bench-scale: $(VENV)/installed  ## the same with millions of rows, many queues and workers; half an hour and more
+	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 # ---------------------------------------------------------------- gates
 

@@ -1,0 +1,163 @@
+"""What the package weighs where no job runs: its import, Django's checks, the start of a worker, and doing nothing."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from benchmarks.draining import ENDS, moment
+from benchmarks.figures import ratio, spread, table
+from benchmarks.stage import ROOT, Stage, cpu_seconds, say
+
+IDLE_SECONDS = 10
+HEAVY = ("rearq", "fastapi", "tortoise", "pydantic", "django")
+IMPORT = f"""\
+import json, sys, time
+started, cpu = time.perf_counter(), time.process_time()
+import {{module}}
+spent = time.perf_counter() - started, time.process_time() - cpu
+print(json.dumps([*spent, [name for name in {HEAVY} if name in sys.modules]]))
+"""
+PLAIN_URLS = """\
+from django.contrib import admin
+from django.urls import path
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+class View(APIView):
+    def get(self, request):
+        return Response({})
+
+urlpatterns = [path("admin/", admin.site.urls), path("api/", View.as_view())]
+"""
+BARE_URLS = """\
+from django.contrib import admin
+from django.urls import path
+
+urlpatterns = [path("admin/", admin.site.urls)]
+"""
+SETTINGS = """\
+from project.settings import *
+INSTALLED_APPS = [app for app in INSTALLED_APPS if app not in {without}]
+ROOT_URLCONF = "project.{urls}"
+"""
+CHECKS = {
+    "`manage.py check`, with the package": "project.settings",
+    "without it, with an API of REST framework": "project.plain",
+    "without both": "project.bare",
+}
+
+
+def measure(stage: Stage, rounds: int) -> str:
+    """Measure everything and return the tables."""
+    return "\n\n".join((_imports(rounds), _checks(stage, rounds), _starts(stage, rounds), _idle(stage)))
+
+
+def _imports(rounds: int) -> str:
+    modules = ("django_cfg_tasks", "django", "pydantic")
+    wall: dict[str, list[float]] = {module: [] for module in modules}
+    cpu: dict[str, list[float]] = {module: [] for module in modules}
+    loaded: dict[str, list[str]] = {}
+    for _ in range(3 * rounds):
+        for module in modules:
+            code = IMPORT.format(module=module)
+            command = [sys.executable, "-c", code]
+            output = subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout  # noqa: S603
+            seconds, used, loaded[module] = json.loads(output)
+            wall[module].append(1000 * seconds)
+            cpu[module].append(1000 * used)
+    say(f"weight  import django_cfg_tasks: {spread(wall['django_cfg_tasks'])} ms")
+    return table(
+        ["import, in a fresh interpreter", "ms", "ms of CPU", f"what it loads of {', '.join(HEAVY)}"],
+        [
+            [f"`import {module}`", spread(wall[module]), spread(cpu[module]), ", ".join(loaded[module]) or "none"]
+            for module in modules
+        ],
+    )
+
+
+def _checks(stage: Stage, rounds: int) -> str:
+    ours = ["django_cfg_tasks", "shop"]
+    stage.project.write("project/plain_urls.py", PLAIN_URLS)
+    stage.project.write("project/bare_urls.py", BARE_URLS)
+    stage.project.write("project/plain.py", SETTINGS.format(without=ours, urls="plain_urls"))
+    stage.project.write("project/bare.py", SETTINGS.format(without=[*ours, "rest_framework"], urls="bare_urls"))
+    wall: dict[str, list[float]] = {row: [] for row in CHECKS}
+    cpu: dict[str, list[float]] = {row: [] for row in CHECKS}
+    for _ in range(rounds + 1):
+        for row, settings in CHECKS.items():
+            env = stage.project.env | {"DJANGO_SETTINGS_MODULE": settings}
+            seconds, used = _run([sys.executable, "manage.py", "check"], stage.project.folder, env)
+            wall[row].append(1000 * seconds)
+            cpu[row].append(1000 * used)
+    ours_row = next(iter(CHECKS))
+    say(f"weight  check: {spread(wall[ours_row])} ms")
+    return table(
+        ["check", "ms", "ms of CPU", "CPU of the package's, times this"],
+        [
+            [row, spread(wall[row]), spread(cpu[row]), "" if row == ours_row else ratio(cpu[ours_row], cpu[row])]
+            for row in CHECKS
+        ],
+    )
+
+
+def _run(command: list[str], folder: Path, env: Mapping[str, str]) -> tuple[float, float]:
+    """Run a command; return its seconds, and its seconds of CPU."""
+    before, started = _children(), time.perf_counter()
+    subprocess.run(command, cwd=folder, env=dict(env), check=True, capture_output=True)  # noqa: S603
+    return time.perf_counter() - started, _children() - before
+
+
+def _children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _starts(stage: Stage, rounds: int) -> str:
+    seconds, cpu = [], []
+    for _ in range(rounds):
+        stage.add_waiting(1)
+        started = time.time()
+        with stage.worker() as worker:
+            stage.wait_for(lambda: not stage.waiting(), "the job is done")
+            cpu.append(cpu_seconds(worker.pid))
+        [[first, _, _]] = stage.execute(ENDS)
+        seconds.append(moment(first) - started)
+        stage.clear()
+    say(f"weight  start to first job: {spread(seconds)} s")
+    return table(
+        ["start", "s", "s of CPU"],
+        [["`rearq main:rearq worker` to the start of a job that waits", spread(seconds), spread(cpu)]],
+    )
+
+
+def _idle(stage: Stage) -> str:
+    timer = stage.project.timer()
+    try:
+        with stage.worker() as worker:
+            timer.wait_for_log("leads", timeout=60)
+            pids = {"worker": worker.pid, "timer": timer.pid}
+            before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+            servers = stage.cpu()
+            time.sleep(IDLE_SECONDS)  # what is measured is that nothing happens
+            used = {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
+            of_servers = stage.cpu() - servers
+            size = {name: psutil.Process(pid).memory_info().rss / 1e6 for name, pid in pids.items()}
+    finally:
+        timer.sigkill()
+    say(f"weight  idle: {used}")
+    return table(
+        [f"idle, for {IDLE_SECONDS} s", "% of a core", "MB of memory"],
+        [
+            *([name, f"{100 * used[name] / IDLE_SECONDS:.1f}", f"{size[name]:.0f}"] for name in pids),
+            ["the SQL server, of both", f"{100 * of_servers.sql / IDLE_SECONDS:.1f}", ""],
+            ["Redis, of both", f"{100 * of_servers.redis / IDLE_SECONDS:.1f}", ""],
+        ],
+    )
