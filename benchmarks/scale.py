@@ -159,7 +159,7 @@ def memory(folder: Path, postgres: PostgresServer, options: argparse.Namespace) 
             while stage.waiting():
                 peak = max(peak, process.memory_info().rss / 1e6)
                 time.sleep(POLL_SECONDS)
-            stage.wait_for(lambda: stage.execute(UNTOLD) == [(0,)], "history is complete")
+            stage.wait_for(lambda: not stage.execute(UNTOLD)[0][0], "history is complete")
             size = process.memory_info().rss / 1e6
             first = first or size
             rows.append([f"{jobs:,}", f"{size:.1f}", f"{size - first:+.1f}", f"{max(peak, size):.1f}"])

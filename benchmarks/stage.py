@@ -30,8 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 GROUP = "rearq"
 DEFAULTS = ("fsync=on", "full_page_writes=on", "wal_level=replica", "shared_buffers=128MB")
 """PostgreSQL as it is delivered, where the tests' own server is not."""
-UNSAFE = ("shared_buffers=128MB",)
-"""As the tests have it: it never waits for the disk."""
+UNSAFE = ("fsync=off", *DEFAULTS[1:])
+"""The same, but that it never waits for the disk."""
 STORES = {
     "postgres": "PostgreSQL",
     "nofsync": "PostgreSQL, fsync=off",
