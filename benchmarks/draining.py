@@ -71,7 +71,7 @@ class Draining:
             self._worker(stage, row, slots, task)
 
     def _limit(self, stage: Stage, row: str, batch: int, *, history: bool) -> None:
-        stage.add_waiting(self._jobs)
+        stage.add_waiting(self._jobs if batch > 1 else self._jobs // 6)
         before = stage.cpu()
         done = limit.run_waiting(stage.url, stage.redis.url, LIMIT_SECONDS, batch, history=history)
         used = stage.cpu() - before

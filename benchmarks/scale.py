@@ -26,7 +26,7 @@ from tests.postgres_server import PostgresServer
 from tests.waiting import POLL_SECONDS
 
 TOPICS = ("workers", "backlog", "history", "queues", "memory")
-WARM = 1000
+WARM = 2000
 """Jobs that a worker does before its cost is measured."""
 DONE_JOBS = """
 INSERT INTO rearq_job (task, args, kwargs, job_retry, job_retries, job_retry_after, job_id, enqueue_time, status, queue,
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=TOPICS, help="measure these, and leave the page as it is")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
-    parser.add_argument("--jobs", type=int, default=4000, metavar="N", help="jobs whose cost is taken (default: 4000)")
+    parser.add_argument("--jobs", type=int, default=10_000, metavar="N", help="whose cost is taken (default: 10000)")
     parser.add_argument("--waiting", nargs="+", type=int, default=[100_000, 1_000_000], metavar="N")
     parser.add_argument("--history", nargs="+", type=int, default=[0, 1_000_000, 5_000_000], metavar="N")
     parser.add_argument("--queues", nargs="+", type=int, default=[1, 8, 64], metavar="N")
@@ -90,7 +90,9 @@ def cost(stage: Stage, found: Costs, jobs: int, queues: int = 1) -> None:
         began, before, left = time.perf_counter(), stage.cpu(worker.pid), stage.waiting(queues)
         stage.wait_for(lambda: stage.waiting(queues) <= max(0, at_first - WARM - jobs), "they are done")
         done, seconds, used = left - stage.waiting(queues), time.perf_counter() - began, stage.cpu(worker.pid) - before
-        found.add(done, seconds, used)
+    if done < jobs / 2:
+        raise RuntimeError(f"Only {done} jobs were left to measure; take more of them (--jobs).")
+    found.add(done, seconds, used)
     say(f"cost  {found.program[-1]:.0f} + {found.sql[-1]:.0f} + {found.redis[-1]:.0f} µs, {found.rates[-1]:.0f}/s")
 
 
@@ -175,8 +177,8 @@ def workers(folder: Path, postgres: PostgresServer, options: argparse.Namespace)
     rows = []
     with Stage(folder / "workers", "nofsync", postgres) as stage:
         for task, jobs, title in (
-            ("nothing", 5 * options.jobs, "nothing"),
-            ("waits_50_ms", options.jobs // 2, "50 ms of waiting"),
+            ("nothing", 2 * options.jobs, "nothing"),
+            ("waits_50_ms", options.jobs // 5, "50 ms of waiting"),
         ):
             rows += [_shared(stage, task, jobs, title, many) for many in (1, 2, 4)]
     header = ["workers, 10 jobs at once each", "jobs per s", "share of each, % of an even one"]
