@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from statistics import median
 
 from benchmarks import limit
 from benchmarks.figures import number, percentile, ratio, spread, table
@@ -26,6 +27,7 @@ class Latency:
     def __init__(self) -> None:
         self._medians: dict[tuple[str, str], list[float]] = defaultdict(list)
         self._p95: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._legs: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
 
     def round(self, stage: Stage) -> None:
         """Measure the limit, then both ways to wait."""
@@ -37,9 +39,11 @@ class Latency:
         self._medians[stage.title, LIMIT].append(1000 / enqueued.rate + 1000 / ended.rate)
         with stage.worker():
             found = stage.project.json(LATENCIES, timeout=300)
-        for way, times in found.items():
-            self._medians[stage.title, WAYS[way]].append(percentile(times, 50))
-            self._p95[stage.title, WAYS[way]].append(percentile(times, 95))
+        for way, jobs in found.items():
+            times, row = [sum(legs) for legs in jobs], (stage.title, WAYS[way])
+            self._medians[row].append(percentile(times, 50))
+            self._p95[row].append(percentile(times, 95))
+            self._legs[row].append([percentile(leg, 50) for leg in zip(*jobs, strict=True)])
             say(f"latency  {stage.title}  {WAYS[way]}: {number(percentile(times, 50))} ms, {len(times)} jobs")
         stage.clear()
 
@@ -48,8 +52,17 @@ class Latency:
         rows = []
         for title in (stage.title for stage in stages):
             beside = self._medians[title, LIMIT]
-            rows.append([f"{title}, {LIMIT}", spread(beside), "", ""])
+            rows.append([f"{title}, {LIMIT}", spread(beside), *[""] * 5])
             for way in WAYS.values():
-                medians = self._medians[title, way]
-                rows.append([f"{title}, {way}", spread(medians), spread(self._p95[title, way]), ratio(medians, beside)])
-        return table(["latency", "p50, ms", "p95, ms", "p50, times the limit"], rows)
+                medians, legs = self._medians[title, way], zip(*self._legs[title, way], strict=True)
+                rows.append(
+                    [
+                        f"{title}, {way}",
+                        spread(medians),
+                        spread(self._p95[title, way]),
+                        *(number(median(leg)) for leg in legs),
+                        ratio(medians, beside),
+                    ]
+                )
+        header = ["latency", "p50, ms", "p95, ms", "until accepted", "until started", "until told", "times the limit"]
+        return table(header, rows)

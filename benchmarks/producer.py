@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +12,8 @@ THREADS = 50
 GATHERED = 100
 MOST_JOBS = 8000
 """In one measurement: the recorder's buffer must hold their history."""
+FIRST_JOBS, LEAST_JOBS = 5, 20
+"""Jobs that open connections and prepare statements, and those that a latency is the median of, at least."""
 
 Rates = dict[str, dict[str, float]]
 
@@ -49,35 +51,38 @@ def rates(task: Any, seconds: float) -> Rates:
     return {name: _measured(way, seconds) for name, way in ways.items()}
 
 
-def latencies(task: Any, seconds: float) -> dict[str, list[float]]:
-    """Enqueue a job, wait for its result, and again, for some seconds; return the ms that each took, by way."""
-    task.enqueue(0).wait(timeout=30)
+def latencies(task: Any, seconds: float) -> dict[str, list[list[float]]]:
+    """Enqueue a job, wait for its result, and again, for some seconds, in each way.
 
-    async def awaited() -> list[float]:
-        async def one() -> None:
-            await (await task.delay(0)).result(timeout=30)
+    Of each job the ms until it was accepted, from there until it started, and from its end until its result was here.
+    """
 
-        await one()
-        return await _each(seconds, one)
+    async def awaited() -> list[list[float]]:
+        legs: list[list[float]] = []
+        until = time.monotonic() + seconds
+        while time.monotonic() < until or len(legs) < FIRST_JOBS + LEAST_JOBS:
+            began = time.time()
+            job = await task.delay(0)
+            accepted = time.time()
+            legs.append(_legs(began, accepted, await job.result(timeout=30), time.time()))
+        return legs
 
-    def waited() -> None:
-        task.enqueue(0).wait(timeout=30)
+    def waited() -> list[list[float]]:
+        legs: list[list[float]] = []
+        until = time.monotonic() + seconds
+        while time.monotonic() < until or len(legs) < FIRST_JOBS + LEAST_JOBS:
+            began = time.time()
+            job = task.enqueue(0)
+            accepted = time.time()
+            legs.append(_legs(began, accepted, job.wait(timeout=30), time.time()))
+        return legs
 
-    found: dict[str, list[float]] = {"await": asyncio.run(awaited()), "wait": []}
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        started = time.perf_counter()
-        waited()
-        found["wait"].append(1000 * (time.perf_counter() - started))
-    return found
+    return {"await": asyncio.run(awaited())[FIRST_JOBS:], "wait": waited()[FIRST_JOBS:]}
 
 
-async def _each(seconds: float, action: Callable[[], Awaitable[None]]) -> list[float]:
-    times, until = [], time.perf_counter() + seconds
-    while (started := time.perf_counter()) < until:
-        await action()
-        times.append(1000 * (time.perf_counter() - started))
-    return times
+def _legs(began: float, accepted: float, result: Any, told: float) -> list[float]:
+    started, ended = result.start_time.timestamp(), result.finish_time.timestamp()
+    return [1000 * leg for leg in (accepted - began, started - accepted, told - ended)]
 
 
 def _while(until: float, action: Callable[[], object], jobs: int) -> int:

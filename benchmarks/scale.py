@@ -90,7 +90,7 @@ def cost(stage: Stage, found: Costs, jobs: int, queues: int = 1) -> None:
         began, before, left = time.perf_counter(), stage.cpu(worker.pid), stage.waiting(queues)
         stage.wait_for(lambda: stage.waiting(queues) <= max(0, at_first - WARM - jobs), "they are done")
         done, seconds, used = left - stage.waiting(queues), time.perf_counter() - began, stage.cpu(worker.pid) - before
-    if done < jobs / 2:
+    if done < jobs / 10:  # a worker on a busy machine may be far on when this process looks again
         raise RuntimeError(f"Only {done} jobs were left to measure; take more of them (--jobs).")
     found.add(done, seconds, used)
     say(f"cost  {found.program[-1]:.0f} + {found.sql[-1]:.0f} + {found.redis[-1]:.0f} µs, {found.rates[-1]:.0f}/s")
@@ -183,7 +183,7 @@ def workers(folder: Path, postgres: PostgresServer, options: argparse.Namespace)
             rows += [_shared(stage, task, jobs, title, many) for many in (1, 2, 4)]
     header = ["workers, 10 jobs at once each", "jobs per s", "share of each, % of an even one"]
     return "### Workers on one queue\n\n" + table(
-        [*header, "entries that one held, at most", "µs of CPU of the workers, per job"], rows
+        [*header, "not acknowledged by one, at most", "µs of CPU of the workers, per job"], rows
     )
 
 
