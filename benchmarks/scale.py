@@ -87,9 +87,9 @@ def cost(stage: Stage, found: Costs, jobs: int, queues: int = 1) -> None:
     arguments = [word for number in range(queues) for word in ("-q", queue_name(number, queues))]
     with stage.worker(*arguments, slots=100) as worker:
         stage.wait_for(lambda: stage.waiting(queues) <= at_first - WARM, "the worker is warm")
-        began, before, left = time.perf_counter(), stage.cpu(worker.pid), stage.waiting(queues)
+        before, began, left = stage.cpu(worker.pid), time.perf_counter(), stage.waiting(queues)
         stage.wait_for(lambda: stage.waiting(queues) <= max(0, at_first - WARM - jobs), "they are done")
-        done, seconds, used = left - stage.waiting(queues), time.perf_counter() - began, stage.cpu(worker.pid) - before
+        used, seconds, done = stage.cpu(worker.pid) - before, time.perf_counter() - began, left - stage.waiting(queues)
     if done < jobs / 10:  # a worker on a busy machine may be far on when this process looks again
         raise RuntimeError(f"Only {done} jobs were left to measure; take more of them (--jobs).")
     found.add(done, seconds, used)

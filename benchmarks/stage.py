@@ -233,8 +233,8 @@ class Stage:
         """Return the CPU seconds used so far: by a process (default: this one), the SQL server and Redis."""
         server = self.postgres._process.pid if self.postgres is not None and self.postgres._process else None  # noqa: SLF001
         return Cpu(
-            cpu_seconds(program or os.getpid(), family=False),
-            cpu_seconds(server) if server else 0.0,
+            cpu_seconds(program or os.getpid()),
+            cpu_seconds(server, children=True) if server else 0.0,
             cpu_seconds(self.redis.pid),
         )
 
@@ -253,16 +253,20 @@ def queue_name(number: int, queues: int) -> str:
     return "default" if queues == 1 else f"queue{number % queues}"
 
 
-def cpu_seconds(pid: int, *, family: bool = True) -> float:
-    """Return the CPU seconds that a process has used; with ``family``, and its children, gone ones too."""
+def cpu_seconds(pid: int, *, children: bool = False) -> float:
+    """Return the CPU seconds that a process has used; with ``children``, those of its children too, gone ones as well.
+
+    (To look for grandchildren as well would take so long that a worker is done meanwhile.)
+    """
     process = psutil.Process(pid)
+    if not children:
+        times = process.cpu_times()
+        return float(times.user + times.system)
     while True:
         times = process.cpu_times()
-        used = times.user + times.system
-        if not family:
-            return float(used)
+        found = process.children()
         try:
-            used += sum(cpu_seconds(child.pid) for child in process.children())
+            used = times.user + times.system + sum(cpu_seconds(child.pid) for child in found)
         except psutil.NoSuchProcess:
             continue  # it has ended just now: its parent will count it
         gone = times.children_user + times.children_system
