@@ -32,7 +32,7 @@ from django_cfg_tasks.store.rows import (
     insert_document,
     keyed,
     open_job_of,
-    outcome_row,
+    outcome_document,
     progress_document,
     record_of,
     task_state_of,
@@ -157,7 +157,7 @@ class Store:
 
     async def record(self, outcomes: Sequence[Outcome]) -> set[int]:
         """Write outcomes and attempts in one transaction; return the row ids of those that took effect."""
-        document = dumps([outcome_row(outcome) for outcome in outcomes])
+        document = outcome_document(outcomes)
         if self._sql.record is not None:
             rows = await self._execute(self._sql.record, [document])
             return {row["id"] for row in rows}
@@ -168,7 +168,7 @@ class Store:
 
     async def keep_attempts(self, outcomes: Sequence[Outcome]) -> None:
         """Write the attempts of jobs whose end somebody else has decided meanwhile; one that is written stays."""
-        document = dumps([outcome_row(outcome) for outcome in outcomes])
+        document = outcome_document(outcomes)
         await self._execute(self._sql.insert_results, [document, dumps([outcome.record.id for outcome in outcomes])])
 
     async def cancel(self, job_ids: Iterable[str]) -> dict[str, JobRecord]:

@@ -8,9 +8,13 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import from_json, to_json
+
 from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord, JobStatus
 from django_cfg_tasks.serialization import dumps
 
+_TEXTS = (str, bytes)
+_STATUSES = {status.value: status for status in JobStatus}
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -112,34 +116,43 @@ def _inserted(record: JobRecord) -> dict[str, Any]:
     return row
 
 
-def outcome_row(outcome: Outcome) -> dict[str, Any]:
-    """Return an outcome as one element of the JSON document that `record` takes."""
+def outcome_document(outcomes: Sequence[Outcome]) -> str:
+    """Return outcomes as the JSON document that `record` takes."""
+    return to_json([_outcome_row(outcome) for outcome in outcomes]).decode()
+
+
+def _outcome_row(outcome: Outcome) -> dict[str, Any]:
     record, attempt = outcome.record, outcome.attempt
     row: dict[str, Any] = {
         "id": record.id,
         "attempt": record.attempt,
-        "status": record.status,
+        "status": record.status.value,
         "job_retries": record.job_retries,
-        "due_time": _written(record.due_time),
         "deliveries": record.deliveries,
-        "msg_id": outcome.msg_id,
-        "keep_attempt": attempt is not None,
-        "progress": record.progress,
-        "progress_message": _clean(record.progress_message) or None,
     }
-    if attempt is not None:
-        succeeded = attempt.outcome is AttemptOutcome.success
-        row |= {
-            "worker": attempt.worker,
-            "success": succeeded,
-            "result": dumps(record.result) if succeeded else _clean(attempt.error_message),
-            "start_time": _written(attempt.start_time),
-            "finish_time": _written(attempt.finish_time),
-            "outcome": attempt.outcome,
-            "error_class": (_clean(attempt.error_class) or "")[:255] or None,
-            "error_message": _clean(attempt.error_message),
-            "traceback": _clean(attempt.traceback),
-        }
+    if record.due_time is not None:
+        row["due_time"] = written_moment(record.due_time)
+    if record.progress is not None:
+        row["progress"] = record.progress
+        row["progress_message"] = _clean(record.progress_message) or None
+    if attempt is None:
+        return row
+    row["keep_attempt"] = True
+    row["msg_id"] = outcome.msg_id
+    row["worker"] = attempt.worker
+    row["outcome"] = attempt.outcome.value
+    if attempt.start_time is not None:
+        row["start_time"] = written_moment(attempt.start_time)
+    if attempt.finish_time is not None:
+        row["finish_time"] = written_moment(attempt.finish_time)
+    if attempt.outcome is AttemptOutcome.success:
+        row["success"] = True
+        row["result"] = dumps(record.result)
+    else:
+        row["success"] = False
+        row["result"] = row["error_message"] = _clean(attempt.error_message)
+        row["error_class"] = (_clean(attempt.error_class) or "")[:255] or None
+        row["traceback"] = _clean(attempt.traceback)
     return row
 
 
@@ -159,7 +172,7 @@ def record_of(row: Mapping[str, Any]) -> JobRecord:
         queue=row["queue"] or "",
         args=_parsed(row["args"]) or [],
         kwargs=_parsed(row["kwargs"]) or {},
-        status=JobStatus(row["status"]),
+        status=_STATUSES[row["status"]],
         job_retry=row["job_retry"],
         job_retries=row["job_retries"],
         job_retry_after=row["job_retry_after"],
@@ -284,7 +297,12 @@ def add_attempt(record: JobRecord, row: Mapping[str, Any]) -> None:
 
 
 def _parsed(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str | bytes) else value
+    if not isinstance(value, _TEXTS):
+        return value
+    try:
+        return from_json(value)  # on small texts ten times as fast as Python's
+    except ValueError:
+        return json.loads(value)  # which also reads what is no Unicode
 
 
 def _parsed_result(text: str | None) -> Any:
@@ -303,11 +321,13 @@ def _written(moment: dt.datetime | None) -> str | None:
 
 def written_moment(moment: dt.datetime) -> str:
     """Write a time so that text order is time order, as Tortoise writes it in SQLite."""
-    return moment.astimezone(dt.UTC).isoformat(sep=" ")
+    return (moment if moment.tzinfo is dt.UTC else moment.astimezone(dt.UTC)).isoformat(sep=" ")
 
 
 def _read(value: Any) -> dt.datetime | None:
     if value is None:
         return None
     moment = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
+    if moment.tzinfo is dt.UTC:
+        return moment
     return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
