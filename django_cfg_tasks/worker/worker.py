@@ -7,6 +7,7 @@ come in is the intake's business, what it holds of them that of its slots.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import platform
@@ -115,6 +116,8 @@ class Worker:
                 "Worker %s (process %d) consumes %s with %d slots.",
                 self.name, os.getpid(), ", ".join(self.queues), self._config.max_jobs,
             )  # fmt: skip
+            # What was made until now stays: the collector need not look through all of Django again and again.
+            gc.freeze()
             try:
                 await self._consume_until_stopped()
             finally:
