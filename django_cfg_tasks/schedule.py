@@ -26,6 +26,16 @@ _FIELDS = {
     5: ("minute", "hour", "day", "month", "weekday"),
     6: ("second", "minute", "hour", "day", "month", "weekday"),
 }
+_LIMITS = {
+    "second": (0, 59),
+    "minute": (0, 59),
+    "hour": (0, 23),
+    "day": (1, 31),
+    "month": (1, 12),
+    "weekday": (0, 6),
+}
+_STEPS = re.compile(r"\*/(\d{1,2})", re.ASCII)
+_RANGE = re.compile(r"(\d{1,2})(?:-(\d{1,2})(?:/(\d{1,2}))?)?", re.ASCII)
 _ALIASES = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
 # The year decides which day is due first; any will do to see whether one ever is.
 _SOME_DAY = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
@@ -60,6 +70,8 @@ class Schedule:
                 f"{expression!r} has {len(parts)} fields; cron takes five (minute hour day month weekday), "
                 "or six with seconds first."
             )
+        if _is_plain(parts):
+            return cls(text)
         if (fault := _fault(parts)) is not None:
             raise InvalidCronError(f"{expression!r} is no cron expression: {fault}.")
         from croniter import CroniterBadDateError
@@ -116,7 +128,7 @@ class Schedule:
 
     def _next_reading(self, reading: dt.datetime) -> dt.datetime:
         """Return the first due time after ``reading`` on a clock that never changes. Both are naive."""
-        # Imported here as it starts the program `file`, which web processes without a cron task can do without.
+        # Imported here as that starts the program `file`: processes that only declare can do without.
         from croniter import croniter
 
         found: dt.datetime = croniter(self.expression, reading, second_at_beginning=True).get_next(dt.datetime)
@@ -152,6 +164,32 @@ def _first_change(after: dt.datetime, until: dt.datetime, zone: dt.tzinfo) -> dt
             return late
         early = late
     return None
+
+
+def _is_plain(parts: list[str]) -> bool:
+    """Tell at a glance of stars, numbers, ranges and steps that they are right, and due each time their month comes.
+
+    So most declarations need no croniter, which decides about all others: names, days that not every month has, errors.
+    """
+    lowest = {name: _lowest(part, *_LIMITS[name]) for name, part in zip(_FIELDS[len(parts)], parts, strict=True)}
+    return None not in lowest.values() and (lowest["day"] or 0) <= 28
+
+
+def _lowest(field: str, least: int, most: int) -> int | None:
+    """Return the lowest value of a field; None where that takes more than a glance."""
+    if field == "*":
+        return least
+    if (match := _STEPS.fullmatch(field)) is not None:
+        return least if 0 < int(match[1]) <= most else None
+    starts = []
+    for part in field.split(","):
+        if (match := _RANGE.fullmatch(part)) is None:
+            return None
+        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+        if not least <= first <= last <= most or (match[2] and not 0 < step <= last - first):
+            return None
+        starts.append(first)
+    return min(starts)
 
 
 def _fault(parts: list[str]) -> str | None:

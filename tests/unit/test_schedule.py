@@ -10,6 +10,7 @@ import bisect
 import datetime as dt
 import functools
 import itertools
+import random
 import subprocess
 import sys
 import zoneinfo
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from django_cfg_tasks import schedule
 from django_cfg_tasks.exceptions import DeclarationError, InvalidCronError
 from django_cfg_tasks.schedule import Schedule
 
@@ -457,7 +459,46 @@ class TestValue:
             Schedule.parse("@daily").expression = "@hourly"  # type: ignore[misc]
 
 
-def test_croniter_is_loaded_by_the_first_cron_task_only() -> None:
-    """It starts the program `file` when it is imported."""
-    code = "import sys, django_cfg_tasks, django_cfg_tasks.schedule; print('croniter' in sys.modules)"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+def guesses(count: int) -> Iterator[str]:
+    """Expressions of stars, numbers, ranges and steps, right and wrong."""
+    dice = random.Random(7)
+    limits = [(0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6)]
+
+    def part(low: int, high: int) -> str:
+        first, last = (dice.randint(max(0, low - 1), high + 2) for _ in range(2))
+        return dice.choice([f"{first}", f"{first}", f"{first}-{last}", f"{first}-{last}/{dice.randint(0, high)}"])
+
+    def field(low: int, high: int) -> str:
+        parts = ",".join(part(low, high) for _ in range(dice.choice([1, 1, 2, 3])))
+        return dice.choice(["*", "*", f"*/{dice.randint(0, high + 3)}", parts, parts])
+
+    for _ in range(count):
+        yield " ".join(field(*limit) for limit in limits[dice.randint(0, 1) :])
+
+
+class TestAtAGlance:
+    """Most expressions are declared without croniter, whose import starts the program `file`."""
+
+    def test_what_is_accepted_is_due_within_a_year(self) -> None:
+        accepted = [expression for expression in guesses(5000) if schedule._is_plain(expression.split(" "))]
+        assert len(accepted) > 400
+        after = dt.datetime(2026, 1, 31, 23, 59, 59, tzinfo=dt.UTC)
+        for expression in accepted:
+            assert Schedule(expression).next_after(after) <= after + dt.timedelta(days=366), expression
+
+    @pytest.mark.parametrize(
+        ("expression", "loaded"),
+        [
+            ("0 * * * *", False),
+            ("*/5 * * * * *", False),
+            ("0,30 9-17/2 1,15 1-6 1-5", False),
+            ("@daily", False),
+            ("0 9 * * mon-fri", True),
+            ("0 0 31 1 *", True),
+            ("0 0 l * *", True),
+        ],
+    )
+    def test_croniter_decides_about_the_others(self, expression: str, loaded: bool) -> None:
+        code = f"import sys; from django_cfg_tasks.schedule import Schedule; Schedule.parse({expression!r})"
+        asked = [sys.executable, "-c", f"{code}; print('croniter' in sys.modules)"]
+        assert subprocess.check_output(asked, text=True) == f"{loaded}\n"
