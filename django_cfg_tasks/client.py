@@ -16,10 +16,6 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_cfg_tasks import conf
-from django_cfg_tasks.acceptance import Acceptance
-from django_cfg_tasks.broker import Broker
-from django_cfg_tasks.config import RearqConfig, TaskConfig
-from django_cfg_tasks.dispatcher import SignalDispatcher
 from django_cfg_tasks.exceptions import (
     BrokerUnavailableError,
     JobNotFoundError,
@@ -27,16 +23,16 @@ from django_cfg_tasks.exceptions import (
     UnknownTaskError,
 )
 from django_cfg_tasks.jobs import JobRecord
-from django_cfg_tasks.locks import Lock, Locks
 from django_cfg_tasks.loop import Batcher, HomeLoop
 from django_cfg_tasks.registry import tasks
-from django_cfg_tasks.results import ResultWaiter
 from django_cfg_tasks.signals import announce, task_canceled
-from django_cfg_tasks.store import Store, target_of_django, target_of_url
 
 if TYPE_CHECKING:
     from rearq import ReArq
 
+    from django_cfg_tasks.config import RearqConfig, TaskConfig
+    from django_cfg_tasks.locks import Lock
+    from django_cfg_tasks.store import Store
     from django_cfg_tasks.task import Task
 
 logger = logging.getLogger("django_cfg_tasks.client")
@@ -56,6 +52,14 @@ class ReArqClient:
     """
 
     def __init__(self, config: TaskConfig) -> None:
+        # Not with this module, which everything imports that declares a task: redis-py and the store are for those who
+        # make a client.
+        from django_cfg_tasks.acceptance import Acceptance
+        from django_cfg_tasks.broker import Broker
+        from django_cfg_tasks.dispatcher import SignalDispatcher
+        from django_cfg_tasks.locks import Locks
+        from django_cfg_tasks.results import ResultWaiter
+
         self.config = config
         self.home = HomeLoop()
         self.broker = Broker(config.rearq)
@@ -80,6 +84,8 @@ class ReArqClient:
     def store(self) -> Store:
         """The store; ConfigurationError where the configured database can't hold jobs."""
         if self._store is None:
+            from django_cfg_tasks.store import Store, target_of_django, target_of_url
+
             with self._lock:
                 if self._store is None:
                     url = self.rearq_config.db_url
@@ -232,6 +238,8 @@ class ReArqClient:
         Taking it waits up to ``wait`` seconds, then raises LockTimeoutError, or BrokerUnavailableError if Redis is
         away; None waits for ever, 0 tries once. A holder goes on while Redis is away. See `Lock`.
         """
+        from django_cfg_tasks.locks import Lock
+
         return Lock(self.home, self._locks, name, timeout=timeout, wait=wait)
 
     # The process
