@@ -6,6 +6,8 @@ Nothing is opened or started here. A configuration that can't be used is left to
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
@@ -23,11 +25,11 @@ class TasksAppConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the recorder, register the checks and import the task modules of all installed apps."""
-        from django_cfg_tasks import checks, recorder, signals
+        from django_cfg_tasks import checks, signals
         from django_cfg_tasks.acts import bulk  # noqa: F401 - declares the package's own task
         from django_cfg_tasks.conf import get_config
 
-        signals.jobs_changed.connect(recorder.on_jobs_changed, dispatch_uid="django_cfg_tasks.recorder")
+        signals.jobs_changed.connect(_on_jobs_changed, dispatch_uid="django_cfg_tasks.recorder")
         checks.register_checks()
         try:
             config = get_config()
@@ -35,3 +37,10 @@ class TasksAppConfig(AppConfig):
             return  # checks.py reports it; whoever enqueues gets the same error
         if config.enabled and config.auto_discover_tasks:
             autodiscover_modules(*config.task_modules)
+
+
+def _on_jobs_changed(**change: Any) -> None:
+    # The recorder is imported with the first job: most processes of a project have none.
+    from django_cfg_tasks.recorder import on_jobs_changed
+
+    on_jobs_changed(**change)

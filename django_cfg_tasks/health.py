@@ -9,14 +9,16 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from django_cfg_tasks.broker import Broker, Peer, keys
 from django_cfg_tasks.client import ReArqClient, get_rearq_client
 from django_cfg_tasks.exceptions import ConfigurationError, InvalidOptionError, TasksError
 from django_cfg_tasks.options import check_queue
 from django_cfg_tasks.registry import tasks
-from django_cfg_tasks.store import Store
+
+if TYPE_CHECKING:  # redis-py is for those who ask
+    from django_cfg_tasks.broker import Broker, Peer
+    from django_cfg_tasks.store import Store
 
 T = TypeVar("T")
 
@@ -140,6 +142,8 @@ async def _asked(ask: Callable[[], Awaitable[T]]) -> T | Exception:
 
 
 async def _look(broker: Broker, queues: Sequence[str]) -> _Sight:
+    from django_cfg_tasks.broker import keys
+
     return _Sight(
         version=await broker.ping(),
         peers=await broker.workers(),

@@ -12,18 +12,20 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_cfg_tasks import conf
-from django_cfg_tasks.broker import Backlog, Peer
 from django_cfg_tasks.client import ReArqClient, get_rearq_client
 from django_cfg_tasks.cron import Cron
 from django_cfg_tasks.exceptions import BrokerUnavailableError, TasksError
 from django_cfg_tasks.health import PATIENCE, HealthReport, acheck_health
 from django_cfg_tasks.jobs import JobRecord, JobStatus
 from django_cfg_tasks.registry import tasks
-from django_cfg_tasks.store import OpenCount, TaskState
 from django_cfg_tasks.task import Task
+
+if TYPE_CHECKING:  # the admin imports this in every process of a project, and redis-py is for those who ask
+    from django_cfg_tasks.broker import Backlog, Peer
+    from django_cfg_tasks.store import OpenCount, TaskState
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -290,7 +292,7 @@ async def _schedules(
     records = await client.store.load(last.values(), attempts=True) if last else {}
     now, zone = dt.datetime.now(dt.UTC), conf.current_timezone()
     return [
-        _schedule(task.name, cron, states.get(task.name, TaskState(task.name)), last.get(task.name), records, now, zone)
+        _schedule(task.name, cron, _state(states, task.name), last.get(task.name), records, now, zone)
         for task, cron in declared
     ]
 
@@ -358,8 +360,15 @@ def _queue(
     )
 
 
+def _state(states: dict[str, TaskState], task: str) -> TaskState:
+    """Return what SQL knows of a task, which is nothing where it was never fired, disabled or paused."""
+    from django_cfg_tasks.store import TaskState
+
+    return states.get(task) or TaskState(task)
+
+
 def _task(task: Task[..., Any], states: dict[str, TaskState], by_status: Counter[tuple[str, JobStatus]]) -> TaskInfo:
-    state = states.get(task.name, TaskState(task.name))
+    state = _state(states, task.name)
     return TaskInfo(
         name=task.name,
         path=task.path,

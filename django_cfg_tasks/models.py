@@ -24,6 +24,7 @@ STATUS_LABELS = {
     JobStatus.canceled: _("Canceled"),
 }
 
+NEWEST_FIRST = ("-enqueue_time", "-id")
 HAS_ERROR = models.Q(error_class__gt="")
 """Of rows whose job has failed, or may be tried again after an error. Indexes have just this condition."""
 MESSAGE_WORDS = "to_tsvector('simple', left(error_message, 10000))"
@@ -111,7 +112,7 @@ class TaskLog(models.Model):
 
     class Meta:
         db_table = "django_cfg_task_log"
-        ordering = ["-enqueue_time", "-id"]
+        ordering = list(NEWEST_FIRST)
         verbose_name = _("task log")
         verbose_name_plural = _("task logs")
         # Of whoever acts on jobs and tasks; to look at them is Django's own view permission.

@@ -13,7 +13,6 @@ from django.http import HttpRequest
 
 from django_cfg_tasks.acts.permissions import VIEW
 from django_cfg_tasks.models import TaskLog
-from django_cfg_tasks.recorder import recorder
 
 SECONDS_FOR_HISTORY = 2.0
 """For which a page waits for the history of what it has just done."""
@@ -52,4 +51,6 @@ class ReadOnlyAdmin(_Base):
 
 def await_history() -> None:
     """Wait a moment until the history knows of what was just done, so that the next page shows it."""
+    from django_cfg_tasks.recorder import recorder
+
     recorder.flush(SECONDS_FOR_HISTORY)

@@ -23,8 +23,8 @@ from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
 
 from django_cfg_tasks.history.counts import EXACT, estimate, with_count
-from django_cfg_tasks.history.filters import MOST_FOUND, NAME_LOOKUPS, NEWEST_FIRST
-from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.history.filters import MOST_FOUND, NAME_LOOKUPS
+from django_cfg_tasks.models import NEWEST_FIRST, TaskLog
 
 MAX_OFFSET = 100_000
 """Rows that a page by number may skip."""

@@ -17,8 +17,8 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from django_cfg_tasks.history.fields import Parameter
-from django_cfg_tasks.history.filters import NEWEST_FIRST, ORDERINGS, LogFilters, filtered_by
-from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.history.filters import ORDERINGS, LogFilters, filtered_by
+from django_cfg_tasks.models import NEWEST_FIRST, TaskLog
 
 Logs = QuerySet[TaskLog]
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from rest_framework import ISO_8601, serializers
 
 from django_cfg_tasks.jobs import MAX_NAME
 from django_cfg_tasks.models import TaskLog
@@ -93,6 +92,8 @@ class MomentParameter(Parameter):
     def to_python(self, value: Any) -> dt.datetime | None:
         if value in self.empty_values:
             return None
+        from rest_framework import ISO_8601, serializers  # not with this module: the admin needs it for this alone
+
         try:
             moment: dt.datetime = serializers.DateTimeField(input_formats=[ISO_8601]).run_validation(value)
         except serializers.ValidationError as error:

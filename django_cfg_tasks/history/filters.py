@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import django_filters
@@ -19,15 +19,15 @@ from django.db.models.expressions import RawSQL
 
 from django_cfg_tasks.history import fields
 from django_cfg_tasks.history.names import names
+from django_cfg_tasks.history.unions import any_of
 from django_cfg_tasks.jobs import FINAL, JobStatus
-from django_cfg_tasks.models import HAS_ERROR, MESSAGE_WORDS, TaskLog
+from django_cfg_tasks.models import HAS_ERROR, MESSAGE_WORDS, NEWEST_FIRST, TaskLog
 
 Logs = QuerySet[TaskLog]
 
 STATUSES = tuple(status.value for status in JobStatus)
 ORDERINGS = ("enqueue_time", "finish_time", "created_at", "duration_ms", "id")
 """Columns that an index keeps in order."""
-NEWEST_FIRST = ("-enqueue_time", "-id")
 CLOCKS_DIFFER = dt.timedelta(hours=1)
 """How much later than its end a job may seem to have been enqueued, by the clocks of two machines."""
 MOST_NAMES = 1_000
@@ -174,23 +174,6 @@ def filtered_by(data: Mapping[str, str], queryset: Logs) -> Logs:
             {name: [str(message) for message in messages] for name, messages in filters.form.errors.items()}
         )
     return filters.filter_queryset(queryset)  # type: ignore[no-any-return]
-
-
-def any_of(parts: Sequence[Logs | RawSQL]) -> RawSQL:
-    """Return the ids of all ``parts``, each with a limit of its own, which not every database takes in a union."""
-    selects: list[str] = []
-    params: list[Any] = []
-    for part in parts:
-        if isinstance(part, RawSQL):
-            sql, values = part.sql, part.params
-        else:
-            try:
-                sql, values = part.values("id").query.get_compiler(part.db).as_sql()
-            except EmptyResultSet:
-                continue
-        selects.append(f"SELECT part_{len(selects)}.id FROM ({sql}) AS part_{len(selects)}")  # noqa: S608
-        params += values
-    return RawSQL(" UNION ALL ".join(selects) or "SELECT NULL WHERE 1 = 0", params)  # noqa: S611
 
 
 def _names_with(queryset: Logs, columns: Collection[str], part: str, parameter: str) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from django_cfg_tasks.history.filters import any_of
+from django_cfg_tasks.history.unions import any_of
 from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.masking import mask, mask_arguments
 from django_cfg_tasks.models import TaskLog

@@ -20,9 +20,10 @@ PRELUDE = """\
 import json, signal, sys, threading
 
 seen = []
-WATCHED = ("socket.__new__", "socket.connect", "socket.bind", "os.fork", "sqlite3.connect")
+WATCHED = ("socket.__new__", "socket.connect", "socket.bind", "sqlite3.connect", "subprocess.Popen", "os.fork",
+           "os.posix_spawn", "os.exec", "os.system")
 sys.addaudithook(lambda event, args: seen.append(event) if event in WATCHED else None)
-HEAVY = ("rearq", "tortoise", "fastapi", "uvicorn", "asyncpg", "aiosqlite", "rest_framework")
+HEAVY = ("rearq", "tortoise", "fastapi", "uvicorn", "asyncpg", "aiosqlite", "rest_framework", "croniter")
 start = threading.Thread.start
 threading.Thread.start = lambda self: (seen.append("thread"), start(self))
 handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
@@ -91,15 +92,16 @@ def test_the_watch_sees_what_it_is_for(tmp_path: Path) -> None:
     """Otherwise the other tests could not fail."""
     answer = ask(
         tmp_path,
-        "import asyncio, socket, tortoise\n"
+        "import asyncio, croniter, socket, subprocess, tortoise\n"
+        "subprocess.run([sys.executable, '-c', ''], check=True)\n"
         "thread = threading.Thread(target=asyncio.run, args=(asyncio.sleep(0),), name='mine')\n"
         "signal.signal(signal.SIGTERM, lambda *_: None)\n"
         "thread.start(); thread.join()\n"
         "report()",
     )
-    assert {"socket.__new__", "thread"} <= {*answer["seen"]}
+    assert {"socket.__new__", "thread", "subprocess.Popen"} <= {*answer["seen"]}
     assert answer["handlers"] == [15]
-    assert "tortoise" in answer["loaded"]
+    assert {"tortoise", "croniter"} <= {*answer["loaded"]}
 
 
 def test_the_package_without_settings(tmp_path: Path) -> None:
@@ -111,6 +113,46 @@ def test_the_package_without_settings(tmp_path: Path) -> None:
         " if not hasattr(django_cfg_tasks, n)])",
     )
     assert answer == NOTHING | {"configured": False, "names": []}
+
+
+def test_what_is_not_asked_for_is_not_imported(tmp_path: Path) -> None:
+    answer = ask(
+        tmp_path,
+        "before = {*sys.modules}\n"
+        "import django_cfg_tasks\n"
+        "report(names=sorted({*django_cfg_tasks.__all__} - {*dir(django_cfg_tasks)}),"
+        " new=sorted(({*sys.modules} - before) & {'django', 'pydantic', 'redis', 'asyncio'}))",
+    )
+    assert answer == NOTHING | {"names": [], "new": []}
+
+
+@pytest.mark.parametrize(
+    "first", ["import django_cfg_tasks.task", "from django_cfg_tasks import Task", "import django_cfg_tasks.decorators"]
+)
+def test_task_is_the_decorator_whatever_was_imported_before(tmp_path: Path, first: str) -> None:
+    """A module has that name too."""
+    answer = ask(
+        tmp_path,
+        f"{first}\n"
+        "from django_cfg_tasks import Task, task\n"
+        "import django_cfg_tasks\n"
+        "declared = [task(lambda: None, name='one'), django_cfg_tasks.task(name='two')(lambda: None)]\n"
+        "report(declared=[isinstance(one, Task) for one in declared], module=sys.modules['django_cfg_tasks.task'].Task"
+        " is Task)",
+    )
+    assert answer == NOTHING | {"declared": [True, True], "module": True}
+
+
+def test_a_name_that_is_none(tmp_path: Path) -> None:
+    answer = ask(
+        tmp_path,
+        "import django_cfg_tasks\n"
+        "try:\n"
+        "    django_cfg_tasks.tusk\n"
+        "except AttributeError as error:\n"
+        "    report(error=str(error))",
+    )
+    assert answer == NOTHING | {"error": "module 'django_cfg_tasks' has no attribute 'tusk'"}
 
 
 def test_a_tasks_module_without_settings(tmp_path: Path) -> None:
@@ -180,6 +222,61 @@ def test_making_a_client_opens_nothing(tmp_path: Path, made: str) -> None:
         DJANGO_SETTINGS_MODULE="settings",
     )
     assert answer == NOTHING
+
+
+SITE = """\
+from django_cfg_tasks import RearqConfig, TaskConfig
+
+SECRET_KEY = "x"
+INSTALLED_APPS = [
+    "django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.messages",
+    "django.contrib.sessions", "django_cfg_tasks", "shop",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [{
+    "BACKEND": "django.template.backends.django.DjangoTemplates",
+    "APP_DIRS": True,
+    "OPTIONS": {"context_processors": [
+        "django.template.context_processors.request",
+        "django.contrib.auth.context_processors.auth",
+        "django.contrib.messages.context_processors.messages",
+    ]},
+}]
+ROOT_URLCONF = "site_urls"
+STATIC_URL = "static/"
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}
+DJANGO_CFG_TASKS = TaskConfig(rearq=RearqConfig(redis_url="redis://127.0.0.1:1/0"))
+"""
+SITE_URLS = """\
+from django.contrib import admin
+from django.urls import path
+
+urlpatterns = [path("admin/", admin.site.urls)]
+"""
+
+
+@pytest.mark.parametrize("command", ["", "from django.core.management import call_command; call_command('check')"])
+def test_a_project_that_is_set_up_or_checked_has_no_more_than_it_needs(tmp_path: Path, command: str) -> None:
+    """The admin and cron tasks among it, and neither Redis nor the API in use."""
+    (tmp_path / "settings.py").write_text(SITE)
+    (tmp_path / "site_urls.py").write_text(SITE_URLS)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/__init__.py").touch()
+    (tmp_path / "shop/tasks.py").write_text(TASKS)
+    answer = ask(
+        tmp_path,
+        f"import django\ndjango.setup()\n{command}\n"
+        "from django_cfg_tasks.registry import tasks\n"
+        "from django.contrib import admin\n"
+        "report(beat='beat' in tasks, pages=len([m for m in admin.site._registry if m._meta.app_label == 'tasks']),"
+        " redis='redis' in sys.modules)",
+        DJANGO_SETTINGS_MODULE="settings",
+    )
+    assert answer == NOTHING | {"beat": True, "pages": 2, "redis": False}
 
 
 def test_a_web_process_that_is_set_up_runs_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from django.contrib import admin, messages
@@ -22,9 +22,10 @@ from django_cfg_tasks.acts import audit, bulk, jobs
 from django_cfg_tasks.admin.base import await_history
 from django_cfg_tasks.admin.links import Links
 from django_cfg_tasks.exceptions import TasksError
-from django_cfg_tasks.history.export import Format, download
-from django_cfg_tasks.history.filters import NEWEST_FIRST, filtered_by
-from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.models import NEWEST_FIRST, TaskLog
+
+if TYPE_CHECKING:
+    from django_cfg_tasks.history.export import Format
 
 MOST_REASONS = 5
 """Of those why jobs were left as they are that are said one by one."""
@@ -41,6 +42,8 @@ class Chosen:
     def logs(self) -> Any:
         """Return the rows, in the order of the list."""
         if self.query is not None:
+            from django_cfg_tasks.history.filters import filtered_by  # with REST framework behind them
+
             return filtered_by(self.query, TaskLog.objects.all()).order_by(*self.ordering)
         return TaskLog.objects.filter(pk__in=self.keys).order_by(*self.ordering)
 
@@ -98,6 +101,8 @@ CHANGING = ("retry", "cancel")
 
 
 def _export(request: HttpRequest, chosen: Chosen, wanted: Format) -> StreamingHttpResponse:
+    from django_cfg_tasks.history.export import download
+
     return download(chosen.logs(), wanted)
 
 

@@ -22,10 +22,10 @@ from django.utils.translation import gettext, ngettext
 
 from django_cfg_tasks.admin.joblist import dates, filters
 from django_cfg_tasks.history.counts import EXACT, estimate, with_count
-from django_cfg_tasks.history.filters import FILTERS, MOST_FOUND, NAME_LOOKUPS, NEWEST_FIRST, ORDERINGS, filtered_by
+from django_cfg_tasks.history.filters import FILTERS, MOST_FOUND, NAME_LOOKUPS, ORDERINGS, filtered_by
 from django_cfg_tasks.history.names import names
 from django_cfg_tasks.history.rows import SHORT
-from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.models import NEWEST_FIRST, TaskLog
 
 COLUMNS = (*SHORT, "job_retry", "error_class", "progress", "progress_message")
 """What a row of the list is made of: nothing that may be large."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
@@ -24,10 +24,12 @@ from django_cfg_tasks.acts.permissions import CANCEL, RETRY
 from django_cfg_tasks.admin.base import ReadOnlyAdmin
 from django_cfg_tasks.admin.display import NOTHING, moment
 from django_cfg_tasks.admin.joblist.actions import ACTIONS, CHANGING, Chosen
-from django_cfg_tasks.admin.joblist.listing import COLUMNS, LogList
 from django_cfg_tasks.admin.states import progress_bar, speed, state_badge
 from django_cfg_tasks.jobs import JobStatus
 from django_cfg_tasks.models import TaskLog
+
+if TYPE_CHECKING:
+    from django_cfg_tasks.admin.joblist.listing import LogList
 
 MOST_AT_ONCE = 200
 """Rows on a page, and so those that can be ticked, or asked after."""
@@ -59,6 +61,9 @@ class LogListPage(ReadOnlyAdmin):
         return [live, *super().get_urls()]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[LogList]:
+        # Not with this module: with its filters comes REST framework, and every process of a project loads the admin.
+        from django_cfg_tasks.admin.joblist.listing import LogList
+
         return LogList
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
@@ -92,7 +97,7 @@ class LogListPage(ReadOnlyAdmin):
                 messages.warning(request, text)
                 return None
             return act(self, request, Chosen(keys))
-        logs = cast(LogList, self.get_changelist_instance(request))
+        logs = cast("LogList", self.get_changelist_instance(request))
         is_many = not logs.asked or logs.result_count >= CONFIRMED_FROM
         if name in CHANGING and is_many and "confirmed" not in request.POST:
             return self._question(request, name, act.short_description, logs)
@@ -116,6 +121,8 @@ class LogListPage(ReadOnlyAdmin):
         """Answer with the moving parts of the rows ``ids``, and say when all of them have ended."""
         if not self.has_view_permission(request):
             raise PermissionDenied
+        from django_cfg_tasks.admin.joblist.listing import COLUMNS
+
         texts = request.GET.get("ids", "").split(",")
         if len(texts) > MOST_AT_ONCE or not all(_is_key(text) for text in texts):
             return HttpResponseBadRequest("ids: numbers between commas.", content_type="text/plain")
