@@ -176,13 +176,14 @@ class Stage:
     def add_waiting(self, jobs: int, task: str = "nothing", queues: int = 1) -> None:
         """Let so many jobs wait, as enqueueing leaves them: their rows, their history, their entries in the streams.
 
-        They are spread evenly over ``queues``, which are called as `queue_name` says.
+        Each of ``queues``, which are called as `queue_name` says, has a block of them: where the jobs of one queue lie
+        scattered among others, PostgreSQL reads more pages for each, and that is what would be measured.
         """
         dialect = _POSTGRES if self.postgres is not None else _SQLITE
         [[known]] = self.execute("SELECT COALESCE(max(id), 0) FROM rearq_job")
         values = {
             "job": f"'waits-' || (n + {known})",
-            "queue": "'default'" if queues == 1 else f"'queue' || (n % {queues})",
+            "queue": "'default'" if queues == 1 else f"'queue' || ((n - 1) * {queues} / {jobs})",
             "task": f"'{task}'",
             "jobs": jobs,
         }
@@ -192,7 +193,8 @@ class Stage:
         for start in range(1, jobs + 1, 10_000):
             pipe = self._client.pipeline(transaction=False)
             for number in range(start, min(start + 10_000, jobs + 1)):
-                pipe.xadd(f"rearq:queue:{queue_name(number, queues)}", {"job_id": f"waits-{number + known}"})
+                queue = queue_name((number - 1) * queues // jobs, queues)
+                pipe.xadd(f"rearq:queue:{queue}", {"job_id": f"waits-{number + known}"})
             pipe.execute()
 
     def settle(self) -> None:
@@ -249,8 +251,8 @@ class Stage:
 
 
 def queue_name(number: int, queues: int) -> str:
-    """Return the queue of the job of this number: ``default``, or one of several."""
-    return "default" if queues == 1 else f"queue{number % queues}"
+    """Return the name of one of so many queues, by its number; a single one is called ``default``."""
+    return "default" if queues == 1 else f"queue{number}"
 
 
 def cpu_seconds(pid: int, *, children: bool = False) -> float:
