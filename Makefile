@@ -24,9 +24,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 .DEFAULT_GOAL := help
 .PHONY: help install test test-matrix docs-test soak chaos chaos-long demo dev screenshots coverage build clean FORCE
-.PHONY: bench bench-scale
+.PHONY: bench bench-scale bench-peers
 .PHONY: lint lint-code lint-format lint-types lint-rooms lint-migrations
-.PHONY: bench-peers
 
 help:  ## show what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,9 +90,6 @@ chaos: $(VENV)/installed  ## a thousand jobs while processes and servers are kil
 chaos-long: $(VENV)/installed  ## the same with 20,000 jobs, for 20 minutes
 	$(BIN)/python -m chaos --jobs 20000 --minutes 20 $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-bench-peers: $(VENV)/installed  ## compare with other task queues, 20 minutes, and write the table (ARGS='--only ours,dramatiq')
-	$(BIN)/python -m benchmarks.peers $(ARGS)
-
 coverage: $(VENV)/installed  ## run all tests and show which branches they miss
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(WORKERS) $(ARGS) $(TESTS)
@@ -107,6 +103,9 @@ bench: $(VENV)/installed  ## measure the engine and the limit of its servers, wr
 
 bench-scale: $(VENV)/installed  ## the same with millions of rows, many queues and workers; half an hour and more
 	$(BIN)/python -m benchmarks.scale $(ARGS)
+
+bench-peers: $(VENV)/installed  ## the same for other task queues, twenty minutes (ARGS='--only ours,dramatiq')
+	$(BIN)/python -m benchmarks.peers $(ARGS)
 
 # ---------------------------------------------------------------- gates
 

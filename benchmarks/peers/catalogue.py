@@ -102,7 +102,8 @@ def _dramatiq(variant: str, title: str, keeps: str, settings: str) -> Row:
         command="dramatiq {module} --processes 1 --threads {concurrency}",
         shown=("dramatiq", "redis"),
         scale=0.6,
-        settings=f"plain functions, one process with so many threads; {settings}",
+        settings="plain functions, one process with so many threads; the drain ends with the last run, as its last"
+        f" acknowledgements wait up to 5 s for a back-off to end; {settings}",
     )
 
 
@@ -190,7 +191,7 @@ ROWS = (
         command="streaq run {module}:worker",
         shown=("streaq", "coredis"),
         scale=0.4,
-        settings="`enqueue_many`; `await task.result()`, by pub/sub",
+        settings="`enqueue_many`; `await task.result()`, by pub/sub, whose end takes coredis 100 ms",
     ),
     Row(
         key="huey",

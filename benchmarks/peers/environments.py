@@ -62,7 +62,7 @@ def _environment(name: str, installs: Sequence[str]) -> Path:
     if not marker.is_file() or marker.read_text() != wanted:
         sys.stderr.write(f"installing {' '.join(installs)} ...\n")
         venv.create(home, clear=True, with_pip=True, symlinks=True)
-        command = [home / "bin" / "python", "-m", "pip", "install", "--quiet", *installs]
+        command = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", *installs]
         done = subprocess.run(  # noqa: S603
             command,
             env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"},

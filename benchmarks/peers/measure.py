@@ -44,7 +44,7 @@ LOGGING = """
 LOGGING = {
     "version": 1, "disable_existing_loggers": False,
     "handlers": {"console": {"class": "logging.StreamHandler"}},
-    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {"django_cfg_tasks": {"handlers": ["console"], "level": "WARNING", "propagate": False}},
 }
 """
 
@@ -65,6 +65,8 @@ class Figures:
     p50: float
     p95: float
     samples: int
+    tails: tuple[float, ...]
+    """Of each drain, the seconds from the begin of the last run until it was noted; part of the drain."""
     megabytes: float
     jobs: int
 
@@ -88,14 +90,16 @@ def measure(row: Row, folder: Path, redis: RedisServer, postgres: PostgresServer
 def _round(scene: _Scene, row: Row, jobs: int) -> Figures:
     scene.produce("prepare")
     filled = scene.produce("fill", "--one", jobs // 5, "--at-once", 2 * jobs // 5, "--bulk", 2 * jobs // 5)
-    worker, drain_10 = scene.drain(CONCURRENCIES[0], filled["waiting"])
+    worker, drain_10, tail_10 = scene.drain(CONCURRENCIES[0], filled["waiting"])
     megabytes = _megabytes(worker)
     latency = scene.produce("latency", "--pause", row.pause)
-    drain_100 = None
+    drain_100: float | None = None
+    tails: tuple[float, ...] = (tail_10,)
     if not row.fixed:
         _end(worker)
         again = scene.produce("fill", "--bulk", jobs)
-        _, drain_100 = scene.drain(CONCURRENCIES[1], again["waiting"])
+        _, drain_100, tail_100 = scene.drain(CONCURRENCIES[1], again["waiting"])
+        tails = (tail_10, tail_100)
     return Figures(
         one=filled["one"],
         at_once=filled["at_once"],
@@ -105,6 +109,7 @@ def _round(scene: _Scene, row: Row, jobs: int) -> Figures:
         p50=latency["p50"],
         p95=latency["p95"],
         samples=latency["samples"],
+        tails=tails,
         megabytes=megabytes,
         jobs=filled["waiting"],
     )
@@ -154,8 +159,8 @@ class _Scene:
         process = self._start(phase, self._python(phase, *arguments))
         return self._answer(process, DRAIN_TIMEOUT + 30)
 
-    def drain(self, concurrency: int, waiting: int) -> tuple[Process, float]:
-        """Start a worker; return it, and its jobs per second, from its first job to when the last is noted as done."""
+    def drain(self, concurrency: int, waiting: int) -> tuple[Process, float, float]:
+        """Start a worker; return it, its jobs per second from the first to when the last is noted, and its tail."""
         Stamps.create(self._stamps)
         watch = self._start("settle", self._python("settle", "--expected", waiting, "--timeout", DRAIN_TIMEOUT))
         watch.wait_for_log("^waits$", 30)
@@ -172,7 +177,7 @@ class _Scene:
             found = self._answer(watch, 1)
         except MeasureError as error:
             raise MeasureError(f"{error}; worker: {_last_words(worker)}") from error
-        return worker, waiting / found["seconds"]
+        return worker, waiting / found["seconds"], found["seconds"] - found["until_last_run"]
 
     def _python(self, phase: str, *arguments: object) -> list[str]:
         words = ["-m", "benchmarks.peers.produce", self._row.adapter, phase, *map(str, arguments)]

@@ -33,7 +33,7 @@ anew: an emptied Redis, a new database, a new worker.
   not count, to when the library has noted the last one: acknowledged or removed, its outcome stored. One figure for
   both where the worker's width is not a number of jobs.
 - *Result after*: an idle worker, one job at a time, a random pause in between: from before the call that enqueues until
-  the producer knows of the end, in the library's own way; up to 200 jobs, or as many as fit in 8 s.
+  the producer knows of the end, in the library's own way; up to 200 jobs, or as many as fit in 6 s.
 - *Worker*: memory (RSS) of its processes after the first drain; pages that they share count in each.
 - Lines in the log for each job are switched off for all. Servers and processes share the machine's cores."""
 
