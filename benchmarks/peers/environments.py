@@ -30,7 +30,7 @@ print(json.dumps(found))
 
 
 class InstallError(Exception):
-    """pip could not install a peer. The text has the end of what it printed."""
+    """pip could not install a peer. The text has its last error."""
 
 
 def prepare(row: Row) -> Path:
@@ -72,7 +72,8 @@ def _environment(name: str, installs: Sequence[str]) -> Path:
             check=False,
         )
         if done.returncode:
-            raise InstallError(f"pip: {done.stderr.strip()[-300:]}")
+            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
+            raise InstallError(f"pip: {errors[-1] if errors else f'exit code {done.returncode}'}")
         marker.write_text(wanted)
     return home / "bin"
 
