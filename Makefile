@@ -101,7 +101,7 @@ coverage: $(VENV)/installed  ## run all tests and show which branches they miss
 bench: $(VENV)/installed  ## measure the engine and the limit of its servers, write docs/explanation/performance.md
 	$(BIN)/python -m benchmarks.engine $(ARGS)
 
-bench-scale: $(VENV)/installed  ## the same with millions of rows, many queues and workers; half an hour and more
+bench-scale: $(VENV)/installed  ## the same with millions of rows, many queues and workers, in twenty minutes
 	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 bench-peers: $(VENV)/installed  ## the same for other task queues, twenty minutes (ARGS='--only ours,dramatiq')

@@ -68,7 +68,9 @@ class Draining:
         for row, (batch, history) in LIMITS.items():
             self._limit(stage, row, batch, history=history)
         for row, (slots, task) in WORKERS.items():
-            self._worker(stage, row, slots, task)
+            # What threads cost is the same wherever jobs are kept: seen once, it needs no more of the time.
+            if task == "nothing" or stage.store == "nofsync":
+                self._worker(stage, row, slots, task)
 
     def _limit(self, stage: Stage, row: str, batch: int, *, history: bool) -> None:
         stage.add_waiting(self._jobs if batch > 1 else self._jobs // 6)
@@ -111,6 +113,8 @@ class Draining:
         rows = []
         for row in (*LIMITS, *WORKERS):
             found = self._found[title, row]
+            if not found.rates:
+                continue
             rows.append(
                 [
                     row,

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=TOPICS, help="measure these, and leave the page as it is")
     parser.add_argument("--stores", nargs="+", choices=STORES, help=f"default: {' '.join(USUAL)}")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
-    parser.add_argument("--jobs", type=int, default=12_000, metavar="N", help="jobs of one drain (default: 12000)")
+    parser.add_argument("--jobs", type=int, default=10_000, metavar="N", help="jobs of one drain (default: 10000)")
     options = parser.parse_args()
     started = time.monotonic()
     with stages(options.stores or USUAL) as stood:
