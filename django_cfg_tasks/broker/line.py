@@ -37,15 +37,16 @@ class Line:
                 self._connection = self._client().connection_pool.make_connection()
                 # One timeout for all of it instead, see `_say`.
                 self._connection.socket_timeout = None
-            was_open = self._connection.is_connected
+            connection = self._connection
+            was_open = connection.is_connected
             try:
-                await self._say(commands)
+                await _say(connection, commands)
             except TimeoutError:
                 raise
             except (exceptions.ConnectionError, OSError):
-                if not was_open:
+                if not was_open or connection is not self._connection:  # it was closed by us
                     raise
-                await self._say(commands)
+                await _say(connection, commands)
 
     async def run(self, script: str, arguments: Sequence[str]) -> None:
         """Run a Lua script once with each of ``arguments``, as `say`."""
@@ -61,14 +62,14 @@ class Line:
         if connection is not None:
             await connection.disconnect()
 
-    async def _say(self, commands: Sequence[Command]) -> None:
-        connection = self._connection
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-                for _ in commands:
-                    await connection.read_response()
-        except BaseException:
-            # There may be answers that nobody has read.
-            await connection.disconnect(nowait=True)
-            raise
+
+async def _say(connection: Any, commands: Sequence[Command]) -> None:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            for _ in commands:
+                await connection.read_response()
+    except BaseException:
+        # There may be answers that nobody has read.
+        await connection.disconnect(nowait=True)
+        raise

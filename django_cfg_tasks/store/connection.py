@@ -174,18 +174,19 @@ class Connection:
         StoreUnavailableError on an outage, ConfigurationError where the database gives us no access.
         """
         client = self._client or await self._open()
+        keeper = self._kept
         try:
-            if self._kept is None:
+            if keeper is None:
                 async with client.acquire_connection() as raw:
                     rows: Rows = await raw.execute_fetchall(_with_marks(sql), params or ())
                 return rows
-            kept = await self._kept.take()
+            kept = await keeper.take()
             try:
                 rows = await kept.raw.fetch(_with_numbers(sql), *(params or ()))
             except BaseException:
                 await kept.let_go()
                 raise
-            await self._kept.give_back(kept)
+            await keeper.give_back(kept)
             return rows
         except Exception as error:
             if (explained := self._explained(error)) is not None:

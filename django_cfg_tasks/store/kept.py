@@ -39,6 +39,7 @@ class KeptConnections:
         self._client = client
         self._idle: list[Kept] = []
         self._asking = 0
+        self._closed = False
         self._used = False
         self._timer: asyncio.TimerHandle | None = None
         self._resting: asyncio.Task[None] | None = None
@@ -60,7 +61,7 @@ class KeptConnections:
 
     async def give_back(self, kept: Kept) -> None:
         """Keep a connection for the next statement, unless somebody waits for the pool to have one."""
-        if self._asking:
+        if self._asking or self._closed:
             await kept.let_go()
             return
         self._idle.append(kept)
@@ -79,10 +80,14 @@ class KeptConnections:
         await self.give_back(kept)
 
     async def close(self) -> None:
-        """Give all of them back that nobody uses."""
+        """Give all of them back; those that are in use once they are not."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        await self._rest()
+
+    async def _rest(self) -> None:
         while self._idle:
             await self._idle.pop().let_go()
 
@@ -93,4 +98,4 @@ class KeptConnections:
             self._used = False
             self._timer = loop.call_later(IDLE_SECONDS, self._look)
         elif self._idle:
-            self._resting = loop.create_task(self.close(), name="django_cfg_tasks-idle-connections")
+            self._resting = loop.create_task(self._rest(), name="django_cfg_tasks-idle-connections")

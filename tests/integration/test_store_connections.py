@@ -104,6 +104,21 @@ async def test_a_transaction_that_fails_leaves_a_connection_without_one(store: S
     assert set(await store.load(["one"])) == {"one"}
 
 
+async def test_closing_waits_for_what_is_under_way_and_no_longer(
+    store: Store, backends: Callable[[], set[int]]
+) -> None:
+    slow = [asyncio.create_task(store.connection.execute("SELECT pg_sleep(0.5), 7 AS x")) for _ in range(MOST + 2)]
+    await eventually(lambda: len(backends()) == MOST, "as many as there may be are under way")
+    async with asyncio.timeout(8):  # a pool that misses a connection is cut off after ten seconds
+        await asyncio.gather(*slow[:MOST])
+        late = asyncio.create_task(store.connection.execute("SELECT pg_sleep(0.5), 7 AS x"))
+        await asyncio.sleep(0.1)
+        await store.close()
+    assert [rows[0]["x"] for rows in await asyncio.gather(*slow, late)] == [7] * (MOST + 3)
+    await eventually(lambda: not backends(), "no connection is left")
+    assert await store.insert([queued("again")]) == {"again"}
+
+
 async def test_who_rests_gives_connections_back(
     postgres_server: PostgresServer,
     postgres_database: str,

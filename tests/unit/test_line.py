@@ -164,3 +164,16 @@ async def test_closed_it_leaves_no_connection_and_can_be_used_again(broker: Brok
         assert connections(redis_server) == 1
         await broker.close()
         await asyncio.to_thread(wait_until, lambda: connections(redis_server) == 0, "no connection is left")
+
+
+async def test_closing_cuts_off_what_waits_for_an_answer(line: Line, redis_server: RedisServer) -> None:
+    await line.say([("PING",)])
+    redis_server.pause()
+    waiting = asyncio.create_task(line.say([("SET", "key", "1")]))
+    await asyncio.sleep(0.05)
+    await line.close()
+    with pytest.raises(exceptions.ConnectionError):
+        await waiting
+    redis_server.resume()
+    await line.say([("SET", "other", "1")])
+    assert connections(redis_server) == 1
