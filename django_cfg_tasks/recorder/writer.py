@@ -74,6 +74,12 @@ class Recorder:
         self._write = write
         self._capacity = capacity
         self._batch = batch
+        self.keep_seconds = 0.0
+        """How long the connection is kept while there is nothing to write, where CONN_MAX_AGE does not say longer.
+
+        Not at all is right for what others begin and end (requests, tests, which drop their database). A worker, whose
+        jobs come at any moment, would open a connection for each of them.
+        """
         self._log = _Occasional(LOG_EVERY)
         self._atexit_registered = False
         self._forget()
@@ -232,9 +238,10 @@ class Recorder:
                     self._writing = {}
                     self._give_back(left)
                     self._not_before = time.monotonic() + self._pause()
-                    rests = not self._pending or self._failures > 0
+                    failed, rests = self._failures > 0, not self._pending
                     self._condition.notify_all()
-                if rests:
+                reset_queries()
+                if failed or (rests and not self.keep_seconds):
                     _tidy()
         finally:
             self._leave()
@@ -252,15 +259,25 @@ class Recorder:
 
     def _next_batch(self) -> dict[str, _Entry]:
         """Wait until there is something to write; empty when the thread is to end."""
-        rested = False
+        idle_since: float | None = None
+        keeps = self.keep_seconds > 0
         with self._condition:
             while not self._stopping and not self._is_due():
-                rested = True
-                self._condition.wait(max(0.0, self._not_before - time.monotonic()) if self._pending else None)
+                if self._pending:
+                    self._condition.wait(max(0.0, self._not_before - time.monotonic()))
+                    continue
+                idle_since = idle_since or time.monotonic()
+                if not self._condition.wait(self.keep_seconds if keeps else None):
+                    keeps = False
+                    self._condition.release()  # receivers must not wait for the database
+                    try:
+                        _tidy()
+                    finally:
+                        self._condition.acquire()
             if self._stopping:
                 return {}
             self._writing = batch = self._take()
-        if rested:
+        if idle_since is not None and time.monotonic() - idle_since > self.keep_seconds:
             _tidy()
         return batch
 

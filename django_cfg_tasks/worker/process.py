@@ -21,6 +21,8 @@ from django_cfg_tasks.worker.shutdown import ShutdownLadder, wait_any
 logger = logging.getLogger("django_cfg_tasks.worker")
 
 FLUSH_SECONDS = 5.0
+KEEP_SECONDS = 60.0
+"""How long the recorder keeps a connection that it does not need: lone jobs come at any moment."""
 
 
 class Process:
@@ -47,6 +49,7 @@ class Process:
         """Take part under ``name``; yields False if the process was told to stop before Redis and SQL were up."""
         self._members += 1
         if self._members == 1:
+            recorder.keep_seconds = KEEP_SECONDS
             logs.configure(name, self.client.rearq_config.logs_dir)
             self.ladder.install()
         try:

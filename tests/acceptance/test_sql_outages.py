@@ -206,7 +206,9 @@ def test_the_history_s_database_is_away_alone(
 def test_outcomes_that_wait_are_bounded(
     make: Callable[..., TaskProject], postgres_server: PostgresServer, postgres_database: str, redis_server: RedisServer
 ) -> None:
-    bounds = "\nfrom django_cfg_tasks.worker import worker\nworker.MOST_UNRECORDED, worker.MOST_PREFETCHED = 30, 0\n"
+    bounds = (
+        "\nfrom django_cfg_tasks.worker import slots, worker\nworker.MOST_UNRECORDED, slots.MOST_PREFETCHED = 30, 0\n"
+    )
     project = make(database="postgres", rearq={"max_jobs": 10, "lease": 2}, files={"main.py": MAIN + bounds})
     worker = project.worker()
 
