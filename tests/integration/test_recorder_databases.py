@@ -323,6 +323,45 @@ class TestRecorder:
         assert held == [0] * 5
 
 
+class TestConnection:
+    @pytest.fixture
+    def backends(
+        self,
+        postgres_server: PostgresServer,
+        postgres_database: str,
+        use_database: Callable[[dict[str, Any]], None],
+    ) -> Iterator[Callable[[], set[int]]]:
+        use_database(postgres_server.django(postgres_database) | {"CONN_MAX_AGE": 0})
+        call_command("migrate", database=ALIAS, verbosity=0)
+        connections[ALIAS].close()
+        with postgres_server.connect("postgres") as other:
+            query = "SELECT pid FROM pg_stat_activity WHERE datname = %s"
+            yield lambda: {row[0] for row in other.execute(query, [postgres_database]).fetchall()}
+
+    def test_it_is_closed_at_once(
+        self, backends: Callable[[], set[int]], make_recorder: Callable[[str], Recorder]
+    ) -> None:
+        recorder = make_recorder(ALIAS)
+        recorder.receive([queued("first")])
+        assert recorder.flush(5)
+        wait_until(lambda: not backends(), "it is closed")
+
+    def test_a_worker_keeps_it_for_a_while(
+        self, backends: Callable[[], set[int]], make_recorder: Callable[[str], Recorder]
+    ) -> None:
+        recorder = make_recorder(ALIAS)
+        recorder.keep_seconds = 3.0
+        recorder.receive([queued("first")])
+        assert recorder.flush(5)
+        (first,) = backends()
+        recorder.receive([queued("second")])
+        assert recorder.flush(5)
+        assert backends() == {first}
+        wait_until(lambda: not backends(), "it is closed as nobody needs it", 20)
+        recorder.receive([queued("third")])
+        assert recorder.flush(5)
+
+
 class TestServerFailures:
     def test_a_restart_of_postgresql_costs_no_row(
         self,
