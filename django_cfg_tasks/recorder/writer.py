@@ -112,11 +112,14 @@ class Recorder:
             return
         snapshots = [record.snapshot() for record in records]
         with self._condition:
+            # A thread that has something to write wakes up by itself, when that is due or there is a batch of it.
+            asleep = not self._pending
             for record in snapshots:
                 self._put(record)
             self._make_room()
             self._ensure_thread()
-            self._condition.notify_all()
+            if asleep or len(self._pending) >= self._batch:
+                self._condition.notify_all()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was received before this call is written; False if it isn't after ``timeout`` seconds.

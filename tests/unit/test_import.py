@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -276,6 +277,8 @@ def test_a_project_that_is_set_up_or_checked_has_no_more_than_it_needs(tmp_path:
         " redis='redis' in sys.modules)",
         DJANGO_SETTINGS_MODULE="settings",
     )
+    if command and django.VERSION >= (6, 1):
+        answer["seen"].remove("sqlite3.connect")  # Django's own check of JSON fields asks the database
     assert answer == NOTHING | {"beat": True, "pages": 2, "redis": False}
 
 
