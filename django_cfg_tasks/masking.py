@@ -53,9 +53,11 @@ def is_sensitive(key: object, extra_keys: Collection[str] = ()) -> bool:
     ``X-Api-Key`` and ``accessToken`` are sensitive, ``tokenize`` and ``passenger`` are not.
     """
     name = str(key)[:MAX_KEY]
-    words = _words(name)
-    if _sounds_secret(words):
+    if _is_secret(name):
         return True
+    if not extra_keys:
+        return False
+    words = _words(name)
     return any(name.lower() == extra.lower() or _contains(words, _words(extra)) for extra in extra_keys)
 
 
@@ -107,7 +109,8 @@ def _singular(word: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _sounds_secret(words: tuple[str, ...]) -> bool:
+def _is_secret(name: str) -> bool:
+    words = _words(name)
     pairs = {first + second for first, second in itertools.pairwise(words)}
     return not _SECRET_WORDS.isdisjoint(pairs.union(words)) or any(
         word.endswith(_SECRET_ENDINGS) or word.startswith("password") for word in words

@@ -35,6 +35,7 @@ _MAX_INTEGER = 2**31 - 1
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _DOUBTFUL_JSON = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _WIDTHS = {field.attname: field.max_length or 0 for field in TaskLog._meta.fields if isinstance(field, CharField)}
+_NARROWEST = min(width for name, width in _WIDTHS.items() if name != "status")  # statuses are our own, and short
 _USER_KEY = TaskLog._meta.get_field("user").target_field
 
 Values = dict[str, Any]
@@ -76,8 +77,10 @@ def values(record: JobRecord) -> Values:
         "updated_at": now,
         "revision": record.revision,
     }
-    for name, width in _WIDTHS.items():
-        row[name] = _text(row[name])[:width]
+    together = "".join([row[name] for name in _WIDTHS])
+    if len(together) > _NARROWEST or not together.isascii() or "\x00" in together:
+        for name, width in _WIDTHS.items():
+            row[name] = _text(row[name])[:width]
     return row
 
 
