@@ -157,8 +157,10 @@ class Slots:
     def _announce_started(self) -> None:
         self._announcing = False
         started, self._started = list(self._started.values()), {}
-        if started:
-            announce(started)
+        # Who has told how far it is was shown by that.
+        untold = [record for record in started if record.progress is None]
+        if untold:
+            announce(untold)
 
     def _unstart(self, delivery: Delivery) -> None:
         del self._running[delivery.record.job_id]
@@ -235,6 +237,8 @@ class Slots:
             for job_id, delivery in held.items():
                 now = current.get(job_id)
                 if now is None or now.status.is_final:
+                    if now is not None and self._stops_as_canceled(delivery, now):
+                        continue
                     self._let_go(delivery)
                     self._ledger.drop([delivery.entry])
                 elif (now.owner, now.attempt) != (self._name, delivery.record.attempt):
@@ -243,6 +247,13 @@ class Slots:
             self._lease.reaffirm()
             self.start_ready()
             self.room.set()
+
+    def _stops_as_canceled(self, delivery: Delivery, now: JobRecord) -> bool:
+        """Stop a run whose job was canceled; False where there is no run whose end would be kept."""
+        record = delivery.record
+        if now.status is not JobStatus.canceled or now.attempt != record.attempt:
+            return False
+        return self._runner.stop(record.job_id, Stop.canceled)
 
     def _let_go(self, delivery: Delivery) -> None:
         """Give up a job whose outcome is another's to tell."""

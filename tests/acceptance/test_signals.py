@@ -183,7 +183,7 @@ def test_orphans_and_poison_are_told_of_by_who_noticed(make: Callable[..., TaskP
     last.sigterm()
     assert last.wait() == 0
     told = [[name, attempt, took, error.split("(")[0], status, process]
-            for name, attempt, took, error, status, process in seen(project)["g"][1:]]  # fmt: skip
+            for name, attempt, took, error, status, process in seen(project)["g"] if name != "task_enqueued"]  # fmt: skip
     assert told == [
         ["task_started", 1, False, "", "in_progress", killed[0].pid],
         ["task_orphaned", 1, False, "WorkerLostError", "queued", killed[1].pid],
@@ -200,7 +200,7 @@ def test_a_job_that_a_worker_puts_back_at_its_end_is_no_news(make: Callable[...,
     wait_until(lambda: "run a 1" in runs(project.folder), "it runs", timeout=30)
     worker.sigterm()
     assert worker.wait() == 0
-    assert [row[0] for row in seen(project)["g"]] == ["task_enqueued", "task_started"]
+    assert sorted(row[0] for row in seen(project)["g"]) == ["task_enqueued", "task_started"]
 
 
 @pytest.mark.parametrize("where", ["django", "elsewhere"])
