@@ -182,8 +182,11 @@ def test_orphans_and_poison_are_told_of_by_who_noticed(make: Callable[..., TaskP
     wait_until(lambda: "task_failed g" in runs(project.folder), "it is failed", timeout=30)
     last.sigterm()
     assert last.wait() == 0
-    told = [[name, attempt, took, error.split("(")[0], status, process]
-            for name, attempt, took, error, status, process in seen(project)["g"] if name != "task_enqueued"]  # fmt: skip
+    told = [
+        [name, attempt, took, error.split("(")[0], status, process]
+        for name, attempt, took, error, status, process in seen(project)["g"]
+        if name != "task_enqueued"
+    ]
     assert told == [
         ["task_started", 1, False, "", "in_progress", killed[0].pid],
         ["task_orphaned", 1, False, "WorkerLostError", "queued", killed[1].pid],
