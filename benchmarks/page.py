@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "performance.md"
+WIDTH = 120
 
 
 def write_section(name: str, text: str) -> None:
@@ -14,7 +16,16 @@ def write_section(name: str, text: str) -> None:
     ValueError where the page has no such section.
     """
     page = PAGE.read_text(encoding="utf-8")
+    text = "\n".join(_wrapped(line) for line in text.strip().splitlines())
     marks = re.compile(f"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)", re.DOTALL)
     if not marks.search(page):
         raise ValueError(f"{PAGE} has no section {name!r}.")
-    PAGE.write_text(marks.sub(lambda found: f"{found[1]}{text.strip()}\n{found[2]}", page), encoding="utf-8")
+    PAGE.write_text(marks.sub(lambda found: f"{found[1]}{text}\n{found[2]}", page), encoding="utf-8")
+
+
+def _wrapped(line: str) -> str:
+    """Keep a line of prose within the page's width; rows of tables stay as they are."""
+    if line.startswith("|") or len(line) <= WIDTH:
+        return line
+    indent = "  " if line.startswith("- ") else ""
+    return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
