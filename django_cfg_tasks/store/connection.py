@@ -166,6 +166,7 @@ class Connection:
         self.target = target
         self._client: BaseDBAsyncClient | None = None
         self._kept: KeptConnections | None = None
+        self._without_plans = False
         self._lock = asyncio.Lock()
 
     async def execute(self, sql: str, params: list[Any] | None = None) -> Rows:
@@ -189,6 +190,8 @@ class Connection:
             await keeper.give_back(kept)
             return rows
         except Exception as error:
+            if await self._gave_way(client, error):
+                return await self.execute(sql, params)
             if (explained := self._explained(error)) is not None:
                 raise explained from error
             raise
@@ -250,17 +253,21 @@ class Connection:
 
     async def _open_postgresql(self) -> BaseDBAsyncClient:
         given = self.target.credentials
-        if given.get("statement_cache_size") == 0:
-            return await self._connect(given)  # no plan is kept
-        client = await self._connect({**given, "server_settings": {**_PLANS, **given.get("server_settings", {})}})
-        try:
-            await client.execute_query("SELECT 1")
-        except Exception as error:
-            if "startup parameter" in str(error):  # a pooler stands in front that takes none but those it knows
-                await client.close()
-                return await self._connect(given)
-            logger.debug("%s does not answer yet: %s", self.target.name, error)
-        return client
+        if self._without_plans or given.get("statement_cache_size") == 0:  # no plan is kept then
+            return await self._connect(given)
+        return await self._connect({**given, "server_settings": {**_PLANS, **given.get("server_settings", {})}})
+
+    async def _gave_way(self, client: BaseDBAsyncClient, error: Exception) -> bool:
+        """Do without `_PLANS` where a pooler stands in front that takes no settings but those it knows.
+
+        False where the error is another, or comes of the caller's own settings.
+        """
+        if "startup parameter" not in str(error) or (self._without_plans and client is self._client):
+            return False
+        if not self._without_plans:
+            self._without_plans = True
+            await self.close()
+        return True
 
     async def _prefer_wal(self, client: BaseDBAsyncClient) -> None:
         """Let readers and a writer work side by side, without waiting for a transaction that is under way.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -137,3 +138,57 @@ async def test_who_rests_gives_connections_back(
         assert len(backends()) <= MOST
     finally:
         await store.close()
+
+
+@pytest.fixture
+async def strict_pooler(postgres_server: PostgresServer) -> AsyncIterator[int]:
+    """The port of what stands in front of PostgreSQL and refuses settings that it does not know, as PgBouncer does."""
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        start = await message(reader)
+        if len(start) == 8:  # asks for TLS
+            writer.write(b"N")
+            start = await message(reader)
+        if b"enable_seqscan" in start:
+            fields = b"SFATAL\x00C08P01\x00Munsupported startup parameter: enable_seqscan\x00\x00"
+            writer.write(b"E" + struct.pack("!I", 4 + len(fields)) + fields)
+            writer.close()
+            return
+        there, to = await asyncio.open_connection("127.0.0.1", postgres_server.port)
+        to.write(start)
+        await asyncio.gather(pass_on(reader, to), pass_on(there, writer), return_exceptions=True)
+
+    async def message(reader: asyncio.StreamReader) -> bytes:
+        size = await reader.readexactly(4)
+        return size + await reader.readexactly(struct.unpack("!I", size)[0] - 4)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+
+
+async def test_a_pooler_that_takes_no_settings_is_given_none(
+    postgres_server: PostgresServer, postgres_database: str, strict_pooler: int
+) -> None:
+    url = postgres_server.url(postgres_database).replace(f":{postgres_server.port}/", f":{strict_pooler}/")
+    store = Store(target_of_url(url))
+    try:
+        postgres_server.stop()
+        with pytest.raises(StoreUnavailableError):
+            await store.prepare()
+        postgres_server.start()
+        await store.prepare()
+        assert await store.insert([queued("a"), queued("b")]) == {"a", "b"}
+        assert set(await store.claim(["a", "b"], "worker")) == {"a", "b"}
+    finally:
+        await store.close()
+
+
+async def test_plans_follow_the_index_whatever_size_the_table_had(store: Store) -> None:
+    assert (await store.connection.execute("SHOW enable_seqscan"))[0][0] == "off"
