@@ -91,7 +91,7 @@ class Broker:
             await self._ask(self._line.say([("XADD", keys.stream(bells[0].queue), "*", "job_id", bells[0].job_id)]))
             return
         pages = [bells[start : start + BELLS] for start in range(0, len(bells), BELLS)]
-        await self._ask(self._line.run(script("ring"), [self._ringing(page) for page in pages]))
+        await self._ask(self._line.run(script("ring"), [json.dumps(self._ringing(page)) for page in pages]))
 
     async def settle(self, settlement: Settlement, group: str) -> None:
         """Acknowledge and delete entries, ring for retries, tell who waits: all or nothing. May be repeated.
@@ -102,21 +102,10 @@ class Broker:
         acknowledged: dict[str, list[str]] = {}
         for entry in settlement.entries:
             acknowledged.setdefault(keys.stream(entry.queue), []).append(entry.msg_id)
-        later = [
-            (keys.delayed_member(bell.queue, bell.job_id), bell.due_ms)
-            for bell in settlement.bells
-            if bell.due_ms is not None
-        ]
-        messages = [(keys.FINISHED_CHANNEL, json.dumps(settlement.finished))] if settlement.finished else []
-        if later:
-            messages.append((keys.CHANNEL, _delay_changed(min(due for _, due in later))))
-        what = {
-            "acknowledged": [[stream, *ids] for stream, ids in acknowledged.items()],
-            "now": [[keys.stream(bell.queue), bell.job_id] for bell in settlement.bells if bell.due_ms is None],
-            # As text: of a number Lua would keep fourteen digits only.
-            "later": [[keys.delay_shard(name, self._config.delay_queue_num), str(due), name] for name, due in later],
-            "messages": messages,
-        }
+        ringing = self._ringing(settlement.bells)
+        if settlement.finished:
+            ringing["messages"].insert(0, [keys.FINISHED_CHANNEL, json.dumps(settlement.finished)])
+        what = {"acknowledged": [[stream, *ids] for stream, ids in acknowledged.items()], **ringing}
         await self._ask(self._scripts["settle"](args=[group, json.dumps(what)]))
 
     async def announce_canceled(self, running: Iterable[tuple[str, str]], job_ids: Sequence[str]) -> None:
@@ -328,8 +317,8 @@ class Broker:
                 except (ValueError, KeyError, TypeError):
                     logger.warning("A message on %s can't be understood: %.200s", channel, message["data"])
 
-    def _ringing(self, bells: Iterable[Bell]) -> str:
-        """Return what ``ring.lua`` takes."""
+    def _ringing(self, bells: Iterable[Bell]) -> dict[str, list[list[str]]]:
+        """Return what ``ring.lua`` takes, and ``settle.lua`` among other things."""
         now: dict[str, list[str]] = {}
         later: list[list[str]] = []
         earliest: int | None = None
@@ -342,9 +331,11 @@ class Broker:
             later.append([keys.delay_shard(member, self._config.delay_queue_num), str(bell.due_ms), member])
             earliest = bell.due_ms if earliest is None else min(earliest, bell.due_ms)
         messages = [] if earliest is None else [[keys.CHANNEL, _delay_changed(earliest)]]
-        return json.dumps(
-            {"now": [[keys.stream(queue), *ids] for queue, ids in now.items()], "later": later, "messages": messages}
-        )
+        return {
+            "now": [[keys.stream(queue), *ids] for queue, ids in now.items()],
+            "later": later,
+            "messages": messages,
+        }
 
     async def _ask(self, answer: Awaitable[T]) -> T:
         try:

@@ -1,7 +1,7 @@
 -- Acknowledge and delete entries, ring for jobs that are to run again, tell who waits: all of it or nothing.
 --
 -- ARGV[1]  the consumer group
--- ARGV[2]  JSON: {acknowledged: [[stream, entry id, entry id, ...], ...], now: [[stream, job id], ...],
+-- ARGV[2]  JSON: {acknowledged: [[stream, entry id, entry id, ...], ...], now: [[stream, job id, job id, ...], ...],
 --          later: [[delayed set, due time in ms, "<stream>:<job id>"], ...], messages: [[channel, text], ...]}
 -- writes   the streams and delayed sets that it names
 --
@@ -16,6 +16,8 @@ for _, entries in ipairs(what.acknowledged) do
         redis.call('XDEL', stream, unpack(ids))
     end
 end
-for _, bell in ipairs(what.now) do redis.call('XADD', bell[1], '*', 'job_id', bell[2]) end
+for _, bells in ipairs(what.now) do
+    for i = 2, #bells do redis.call('XADD', bells[1], '*', 'job_id', bells[i]) end
+end
 for _, bell in ipairs(what.later) do redis.call('ZADD', unpack(bell)) end
 for _, message in ipairs(what.messages) do redis.call('PUBLISH', unpack(message)) end
