@@ -18,8 +18,8 @@ from django.core.exceptions import ValidationError
 from django.db.models import CharField
 from django.utils import timezone
 
-from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord
-from django_cfg_tasks.masking import mask, mask_arguments
+from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord, JobStatus
+from django_cfg_tasks.masking import is_sensitive, mask, mask_arguments
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.registry import tasks
 
@@ -39,7 +39,24 @@ _NARROWEST = min(width for name, width in _WIDTHS.items() if name != "status")  
 _USER_KEY = TaskLog._meta.get_field("user").target_field
 
 Values = dict[str, Any]
-"""A row: one Python value for each column of TaskLog but its id."""
+"""A row: one Python value for each column of TaskLog but its id, or for some of them."""
+
+END = frozenset(
+    [
+        "job_id",
+        "status",
+        "success",
+        "worker_id",
+        "result",
+        "attempts",
+        "start_time",
+        "finish_time",
+        "duration_ms",
+        "updated_at",
+        "revision",
+    ]
+)
+"""The columns that change when a job succeeds at its first attempt, and the one that tells which."""
 
 
 def values(record: JobRecord) -> Values:
@@ -82,6 +99,42 @@ def values(record: JobRecord) -> Values:
         for name, width in _WIDTHS.items():
             row[name] = _text(row[name])[:width]
     return row
+
+
+def end(record: JobRecord) -> Values | None:
+    """Return what changes in the row of a job that has succeeded at once, or None if it may be more than `END`.
+
+    It may be where there was an attempt before, or progress, and where the row's arguments are hidden by what only
+    those know who know the task: whoever wrote the row may not have been one of them.
+    """
+    if record.status is not JobStatus.success or record.attempt != 1 or len(record.attempts) != 1:
+        return None
+    if record.progress is not None or not _is_open(record.task):
+        return None
+    return {
+        "job_id": record.job_id,
+        "status": record.status.value,
+        "success": True,
+        "worker_id": _text(record.owner or record.attempts[0].worker)[: _WIDTHS["worker_id"]],
+        "result": _json(mask(record.result)),
+        "attempts": _attempts(record.attempts),
+        "start_time": _moment(record.start_time),
+        "finish_time": _moment(record.finish_time),
+        "duration_ms": record.duration_ms,
+        "updated_at": _moment(timezone.now()),
+        "revision": record.revision,
+    }
+
+
+def _is_open(name: str) -> bool:
+    """Tell whether arguments of this task look the same to those who don't know it."""
+    task = tasks.get(name)
+    return (
+        task is not None
+        and task.options.log_args
+        and not task.options.mask
+        and not any(map(is_sensitive, task.parameters))
+    )
 
 
 def bare(row: Values) -> Values:

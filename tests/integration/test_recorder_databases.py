@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import itertools
 import random
 import sqlite3
 import threading
@@ -18,10 +19,13 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import OperationalError, ProgrammingError, connections, transaction
+from django.test.utils import CaptureQueriesContext
 
+from django_cfg_tasks import registry, task
 from django_cfg_tasks.jobs import JobRecord, JobStatus
+from django_cfg_tasks.masking import MASK
 from django_cfg_tasks.models import TaskLog
-from django_cfg_tasks.recorder import Recorder, upsert, writer
+from django_cfg_tasks.recorder import Recorder, statement, upsert, writer
 from django_cfg_tasks.recorder.statement import MAX_ROWS
 from tests.postgres_server import PostgresServer
 from tests.records import NOON, failure, queued, running, succeeded
@@ -280,6 +284,87 @@ class TestUpsert:
     def test_a_database_without_the_table_raises(self, empty_database: str) -> None:
         with pytest.raises((OperationalError, ProgrammingError)):
             upsert([queued()], using=empty_database)
+
+
+@pytest.fixture
+def known() -> Iterator[None]:
+    """Let this process know the task of the tests' jobs, which hides nothing."""
+
+    @task(name="send_email")
+    def send_email(to: str, subject: str) -> None: ...
+
+    yield
+    registry.tasks.remove("send_email")
+
+
+@pytest.mark.usefixtures("known")
+class TestGoodEnds:
+    """A job that has succeeded at once and whose row is there: less is written, and the row is the same."""
+
+    def test_rows_that_are_there_are_updated(self, database: str) -> None:
+        many = 2 * MAX_ROWS
+        upsert([queued(f"job-{number}") for number in range(many)], using=database)
+        with CaptureQueriesContext(connections[database]) as queries:
+            assert upsert([succeeded(f"job-{number}") for number in range(many)], using=database) == many
+        assert {query["sql"].split()[0] for query in queries} == {"WITH"}
+        assert set(statuses(database).values()) == {"success"}
+
+    def test_the_rest_is_written_whole(self, database: str) -> None:
+        upsert([queued("there"), queued("again", attempt=1, attempts=[failure(1)])], using=database)
+        again = succeeded("again", attempt=2, attempts=[failure(1), *succeeded().attempts])
+        records = [succeeded("there"), succeeded("new"), again, succeeded("bad", status=JobStatus.failed)]
+        assert upsert(records, using=database) == 4
+        assert statuses(database) == {"there": "success", "new": "success", "again": "success", "bad": "failed"}
+        assert row(database, "new").args == ["a@example.com"]
+        assert len(row(database, "again").attempts) == 2
+
+    def test_a_row_is_as_if_it_had_been_written_whole(self, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        befores = [queued(), running(), running(progress=0.5, progress_message="half"), None]
+        changes: list[dict[str, Any]] = [
+            {},
+            {"result": None},
+            {"result": {"token": "t", "n": [1.5]}},
+            {"owner": None},
+            {"owner": "wé" * 300},
+        ]
+
+        def written(before: JobRecord | None, record: JobRecord) -> dict[str, Any]:
+            if before is not None:
+                upsert([before], using=database)
+            upsert([record], using=database)
+            [values] = TaskLog.objects.using(database).values()
+            TaskLog.objects.using(database).all().delete()
+            return {name: value for name, value in values.items() if name not in ("id", "created_at", "updated_at")}
+
+        for before, change in itertools.product(befores, changes):
+            shortened = written(before, succeeded(**change))
+            with monkeypatch.context() as patch:
+                patch.setattr(statement, "_updates_from_rows", lambda connection: False)
+                assert shortened == written(before, succeeded(**change))
+
+    def test_it_never_moves_back(self, database: str) -> None:
+        upsert([succeeded(status=JobStatus.canceled)], using=database)
+        before = row(database)
+        upsert([running(), queued()], using=database)
+        assert row(database).updated_at == before.updated_at
+        upsert([running("later", attempt=3)], using=database)
+        upsert([succeeded("later")], using=database)
+        assert len(row(database, "later").attempts) == 2, "what a record does not know is kept"
+
+    def test_arguments_that_only_some_know_to_hide_are_written_again(self, database: str) -> None:
+        registry.tasks.remove("send_email")
+        upsert([queued()], using=database)
+        assert row(database).kwargs == {"subject": "Hi"}, "by a process that does not know the task"
+
+        @task(name="send_email", mask=["subject"])
+        def send_email(to: str, subject: str) -> None: ...
+
+        upsert([succeeded()], using=database)
+        assert row(database).kwargs == {"subject": MASK}
+
+    def test_a_database_without_the_table_raises(self, empty_database: str) -> None:
+        with pytest.raises((OperationalError, ProgrammingError)):
+            upsert([succeeded()], using=empty_database)
 
 
 class TestRecorder:
