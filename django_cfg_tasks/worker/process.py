@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,6 +24,11 @@ logger = logging.getLogger("django_cfg_tasks.worker")
 FLUSH_SECONDS = 5.0
 KEEP_SECONDS = 60.0
 """How long the recorder keeps a connection that it does not need: lone jobs come at any moment."""
+SWITCH_SECONDS = 0.001
+"""How long another thread may compute while the loop, back from a short call of the system, waits to go on.
+
+Python's 5 ms are as long as the loop takes for a hundred jobs, and it makes such calls all the time.
+"""
 
 
 class Process:
@@ -43,6 +49,7 @@ class Process:
         self._left = asyncio.Event()
         self._up = asyncio.Lock()
         self._is_up = False
+        self._switch_seconds = sys.getswitchinterval()
 
     @asynccontextmanager
     async def joined(self, name: str) -> AsyncIterator[bool]:
@@ -50,6 +57,7 @@ class Process:
         self._members += 1
         if self._members == 1:
             recorder.keep_seconds = KEEP_SECONDS
+            sys.setswitchinterval(min(SWITCH_SECONDS, self._switch_seconds))
             logs.configure(name, self.client.rearq_config.logs_dir)
             self.ladder.install()
         try:
@@ -121,6 +129,7 @@ class Process:
             await self.client.aclose()
         finally:
             self.ladder.restore()
+            sys.setswitchinterval(self._switch_seconds)
             if self.stuck() or self._left_behind:
                 # A thread that can't be interrupted would keep the process from ending; its job is queued again.
                 logger.warning("A thread of a task or a hook does not end; the process ends without it.")
