@@ -51,8 +51,11 @@ ROOT_URLCONF = "project.{urls}"
 CHECKS = {
     "`manage.py check`, with the package": "project.settings",
     "without it, with an API of REST framework": "project.plain",
+    "with the package, REST framework not among the apps": "project.alone",
     "without both": "project.bare",
 }
+PAIRS = {"project.plain": "project.settings", "project.bare": "project.alone"}
+"""Which project with the package has what of the one without."""
 
 
 def measure(stage: Stage, rounds: int) -> str:
@@ -88,24 +91,25 @@ def _checks(stage: Stage, rounds: int) -> str:
     stage.project.write("project/plain_urls.py", PLAIN_URLS)
     stage.project.write("project/bare_urls.py", BARE_URLS)
     stage.project.write("project/plain.py", SETTINGS.format(without=ours, urls="plain_urls"))
+    stage.project.write("project/alone.py", SETTINGS.format(without=["rest_framework"], urls="urls"))
     stage.project.write("project/bare.py", SETTINGS.format(without=[*ours, "rest_framework"], urls="bare_urls"))
-    wall: dict[str, list[float]] = {row: [] for row in CHECKS}
-    cpu: dict[str, list[float]] = {row: [] for row in CHECKS}
+    wall: dict[str, list[float]] = {settings: [] for settings in CHECKS.values()}
+    cpu: dict[str, list[float]] = {settings: [] for settings in CHECKS.values()}
     for _ in range(rounds + 1):
-        for row, settings in CHECKS.items():
+        for settings in CHECKS.values():
             env = stage.project.env | {"DJANGO_SETTINGS_MODULE": settings}
             seconds, used = _run([sys.executable, "manage.py", "check"], stage.project.folder, env)
-            wall[row].append(1000 * seconds)
-            cpu[row].append(1000 * used)
-    ours_row = next(iter(CHECKS))
-    say(f"weight  check: {spread(wall[ours_row])} ms")
+            wall[settings].append(1000 * seconds)
+            cpu[settings].append(1000 * used)
+    say(f"weight  check: {spread(wall['project.settings'])} ms")
     return table(
-        ["check", "ms", "ms of CPU", "CPU of the package's, times this"],
+        ["check", "ms", "ms of CPU", "CPU with the package, times this"],
         [
-            [row, spread(wall[row]), spread(cpu[row]), "" if row == ours_row else ratio(cpu[ours_row], cpu[row])]
-            for row in CHECKS
+            [row, spread(wall[settings]), spread(cpu[settings]),
+             ratio(cpu[PAIRS[settings]], cpu[settings]) if settings in PAIRS else ""]
+            for row, settings in CHECKS.items()
         ],
-    )
+    )  # fmt: skip
 
 
 def _run(command: list[str], folder: Path, env: Mapping[str, str]) -> tuple[float, float]:

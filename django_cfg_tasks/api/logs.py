@@ -6,7 +6,6 @@ from collections.abc import Collection
 
 from django.db.models import QuerySet
 from django.http import Http404
-from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -36,7 +35,6 @@ class TaskLogViewSet(TasksView, ReadOnlyModelViewSet[TaskLog]):
     pagination_class = LogPagination
     filter_backends = (LogFilterBackend,)
     queryset = TaskLog.objects.all()
-    lookup_value_regex = "[^/]+"
 
     def get_known_parameters(self) -> Collection[str]:
         return (*FILTERS, "ordering", *LogPagination.parameters) if self.action == "list" else ()
@@ -53,7 +51,6 @@ class TaskLogViewSet(TasksView, ReadOnlyModelViewSet[TaskLog]):
         self.check_object_permissions(self.request, found)
         return found
 
-    @action(detail=True, serializer_class=RelatedSerializer, filter_backends=(), pagination_class=None)
     @described(responses=RelatedSerializer)
     def related(self, request: Request, pk: str) -> Response:
         """The jobs that ran it again, the one that it runs again, and other jobs of its task with the same arguments.

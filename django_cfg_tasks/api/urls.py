@@ -2,55 +2,46 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from django.urls import path
-from rest_framework.routers import SimpleRouter
 
-from django_cfg_tasks.api import schema
-from django_cfg_tasks.api.acts import (
-    BulkViewSet,
-    CancelViewSet,
-    EnqueueViewSet,
-    RetryViewSet,
-    RunScheduleViewSet,
-    SwitchScheduleViewSet,
-    SwitchTaskViewSet,
-)
-from django_cfg_tasks.api.aggregates import OverviewView, StatsView, TimelineView
-from django_cfg_tasks.api.description import SchemaView
-from django_cfg_tasks.api.export import ExportView
-from django_cfg_tasks.api.live import HealthView, QueueViewSet, ScheduleViewSet, TaskViewSet, WorkerViewSet
-from django_cfg_tasks.api.logs import TaskLogViewSet
-
-router = SimpleRouter()
-router.register("logs", TaskLogViewSet, basename="log")
+from django_cfg_tasks.api.deferred import DeferredView as View
 
 _aggregates = [
-    path("logs/stats/", StatsView.as_view(), name="log-stats"),
-    path("logs/timeline/", TimelineView.as_view(), name="log-timeline"),
-    path("logs/export/", ExportView.as_view(), name="log-export"),
-    path("logs/overview/", OverviewView.as_view(), name="log-overview"),
+    path("logs/stats/", View("aggregates.StatsView"), name="log-stats"),
+    path("logs/timeline/", View("aggregates.TimelineView"), name="log-timeline"),
+    path("logs/export/", View("export.ExportView"), name="log-export"),
+    path("logs/overview/", View("aggregates.OverviewView"), name="log-overview"),
 ]
 _live = [
-    path("workers/", WorkerViewSet.as_view({"get": "list"}), name="worker-list"),
-    path("queues/", QueueViewSet.as_view({"get": "list"}), name="queue-list"),
-    path("tasks/", TaskViewSet.as_view({"get": "list"}), name="task-list"),
-    path("schedules/", ScheduleViewSet.as_view({"get": "list"}), name="schedule-list"),
-    path("health/", HealthView.as_view({"get": "retrieve"}), name="health"),
+    path("workers/", View("live.WorkerViewSet", {"get": "list"}), name="worker-list"),
+    path("queues/", View("live.QueueViewSet", {"get": "list"}), name="queue-list"),
+    path("tasks/", View("live.TaskViewSet", {"get": "list"}), name="task-list"),
+    path("schedules/", View("live.ScheduleViewSet", {"get": "list"}), name="schedule-list"),
+    path("health/", View("live.HealthView", {"get": "retrieve"}), name="health"),
 ]
 
 # Names of tasks may hold a slash.
 _acts = [
-    path("logs/bulk/", BulkViewSet.as_view({"post": "bulk"}), name="log-bulk"),
-    path("logs/<str:key>/retry/", RetryViewSet.as_view({"post": "retry"}), name="log-retry"),
-    path("logs/<str:key>/cancel/", CancelViewSet.as_view({"post": "cancel"}), name="log-cancel"),
-    path("tasks/<path:name>/enable/", SwitchTaskViewSet.as_view({"post": "enable"}), name="task-enable"),
-    path("tasks/<path:name>/disable/", SwitchTaskViewSet.as_view({"post": "disable"}), name="task-disable"),
-    path("tasks/<path:name>/enqueue/", EnqueueViewSet.as_view({"post": "enqueue"}), name="task-enqueue"),
-    path("schedules/<path:name>/run/", RunScheduleViewSet.as_view({"post": "run"}), name="schedule-run"),
-    path("schedules/<path:name>/pause/", SwitchScheduleViewSet.as_view({"post": "pause"}), name="schedule-pause"),
-    path("schedules/<path:name>/resume/", SwitchScheduleViewSet.as_view({"post": "resume"}), name="schedule-resume"),
+    path("logs/bulk/", View("acts.BulkViewSet", {"post": "bulk"}), name="log-bulk"),
+    path("logs/<str:key>/retry/", View("acts.RetryViewSet", {"post": "retry"}), name="log-retry"),
+    path("logs/<str:key>/cancel/", View("acts.CancelViewSet", {"post": "cancel"}), name="log-cancel"),
+    path("tasks/<path:name>/enable/", View("acts.SwitchTaskViewSet", {"post": "enable"}), name="task-enable"),
+    path("tasks/<path:name>/disable/", View("acts.SwitchTaskViewSet", {"post": "disable"}), name="task-disable"),
+    path("tasks/<path:name>/enqueue/", View("acts.EnqueueViewSet", {"post": "enqueue"}), name="task-enqueue"),
+    path("schedules/<path:name>/run/", View("acts.RunScheduleViewSet", {"post": "run"}), name="schedule-run"),
+    path("schedules/<path:name>/pause/", View("acts.SwitchScheduleViewSet", {"post": "pause"}), name="schedule-pause"),
+    path(
+        "schedules/<path:name>/resume/", View("acts.SwitchScheduleViewSet", {"post": "resume"}), name="schedule-resume"
+    ),
 ]
-_schema = [path("schema/", SchemaView.as_view(), name="schema")] if schema.INSTALLED else []
+_schema = [path("schema/", View("description.SchemaView"), name="schema")] if find_spec("drf_spectacular") else []
+_logs = [
+    path("logs/", View("logs.TaskLogViewSet", {"get": "list"}), name="log-list"),
+    path("logs/<str:pk>/", View("logs.TaskLogViewSet", {"get": "retrieve"}), name="log-detail"),
+    path("logs/<str:pk>/related/", View("logs.TaskLogViewSet", {"get": "related"}), name="log-related"),
+]
 
 # The log's own first: a job may have any id.
-urlpatterns = [*_aggregates, *_live, *_acts, *_schema, *router.urls]
+urlpatterns = [*_aggregates, *_live, *_acts, *_schema, *_logs]

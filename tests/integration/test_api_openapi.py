@@ -24,7 +24,10 @@ def test_it_is_valid_and_without_a_warning(make_project: Callable[..., TaskProje
 def test_the_api_works_where_spectacular_is_not_installed(make_project: Callable[..., TaskProject]) -> None:
     project = make_project(migrate=False)
     code = "import sys\nsys.modules['drf_spectacular'] = sys.modules['drf_spectacular.utils'] = None\n"
-    project.run(code + "import django\ndjango.setup()\nimport django_cfg_tasks.api.urls", setup=False)
+    code += "import django\ndjango.setup()\nfrom django_cfg_tasks.api.urls import urlpatterns\n"
+    views = project.json(code + "emit([pattern.callback.cls.__name__ for pattern in urlpatterns])", setup=False)
+    assert "TaskLogViewSet" in views
+    assert "SchemaView" not in views
 
 
 def test_declaring_the_package_s_own_task_loads_no_views(make_project: Callable[..., TaskProject]) -> None:

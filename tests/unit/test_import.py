@@ -254,15 +254,15 @@ DJANGO_CFG_TASKS = TaskConfig(rearq=RearqConfig(redis_url="redis://127.0.0.1:1/0
 """
 SITE_URLS = """\
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+urlpatterns = [path("admin/", admin.site.urls), path("cfg/tasks/", include("django_cfg_tasks.urls"))]
 """
 
 
 @pytest.mark.parametrize("command", ["", "from django.core.management import call_command; call_command('check')"])
 def test_a_project_that_is_set_up_or_checked_has_no_more_than_it_needs(tmp_path: Path, command: str) -> None:
-    """The admin and cron tasks among it, and neither Redis nor the API in use."""
+    """The admin, cron tasks and the API's addresses among it, and neither Redis nor the API in use."""
     (tmp_path / "settings.py").write_text(SITE)
     (tmp_path / "site_urls.py").write_text(SITE_URLS)
     (tmp_path / "shop").mkdir()
