@@ -1,7 +1,7 @@
 """Django's door: what happens once, when the project's apps are ready.
 
-Nothing is opened or started here. A configuration that can't be used is left to `checks.py`, so that
-``manage.py check`` can say what is wrong with it.
+Nothing is opened or started here. A configuration that can't be used is left to `checks`, and so is a task that can't
+be declared, so that ``manage.py check`` can say what is wrong with it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
-from django_cfg_tasks.exceptions import ConfigurationError
+from django_cfg_tasks.exceptions import ConfigurationError, DeclarationError
 
 
 class TasksAppConfig(AppConfig):
@@ -28,15 +28,20 @@ class TasksAppConfig(AppConfig):
         from django_cfg_tasks import checks, signals
         from django_cfg_tasks.acts import bulk  # noqa: F401 - declares the package's own task
         from django_cfg_tasks.conf import get_config
+        from django_cfg_tasks.registry import tasks
 
         signals.jobs_changed.connect(_on_jobs_changed, dispatch_uid="django_cfg_tasks.recorder")
         checks.register_checks()
         try:
             config = get_config()
         except ConfigurationError:
-            return  # checks.py reports it; whoever enqueues gets the same error
+            return  # checks report it; whoever enqueues gets the same error
+        tasks.fault = None
         if config.enabled and config.auto_discover_tasks:
-            autodiscover_modules(*config.task_modules)
+            try:
+                autodiscover_modules(*config.task_modules)
+            except DeclarationError as error:
+                tasks.fault = error  # checks report it; whoever enqueues or starts a worker gets the same error
 
 
 def _on_jobs_changed(**change: Any) -> None:

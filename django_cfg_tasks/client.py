@@ -369,8 +369,12 @@ _abandoned: list[ReArqClient] = []
 
 
 def get_rearq_client() -> ReArqClient:
-    """Return the client of this process, made at the first call. Safe from any thread."""
+    """Return the client of this process, made at the first call. Safe from any thread.
+
+    ConfigurationError where the configuration can't be used, or a task could not be declared.
+    """
     global _client
+    tasks.require_all()
     client = _client
     if client is None:
         config = conf.get_config()

@@ -66,6 +66,16 @@ def current_timezone() -> zoneinfo.ZoneInfo:
     return zoneinfo.ZoneInfo(settings.TIME_ZONE)
 
 
+def uses_time_zones() -> bool:
+    """Tell whether Django's ``USE_TZ`` is on."""
+    return bool(settings.USE_TZ)
+
+
+def caches() -> dict[str, dict[str, Any]]:
+    """Return Django's ``CACHES``."""
+    return dict(settings.CACHES)
+
+
 def debug() -> bool:
     """Tell whether Django runs with ``DEBUG`` on."""
     return bool(settings.DEBUG)

@@ -20,8 +20,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-import redis
-
 from django_cfg_tasks.exceptions import EmbeddedRedisError
 
 logger = logging.getLogger("django_cfg_tasks.embedded")
@@ -62,6 +60,8 @@ def stop(folder: str | Path, timeout: float = 10) -> bool:
     path = _socket_path(Path(folder).expanduser().absolute())
     if not _ping(path):
         return False
+    import redis  # not with this module: the checks look for a server, and redis-py is for those who ask one
+
     client = redis.Redis(unix_socket_path=str(path), socket_connect_timeout=2, socket_timeout=timeout)
     try:
         process_id = int(client.info("server")["process_id"])

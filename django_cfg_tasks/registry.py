@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from django_cfg_tasks.exceptions import DuplicateTaskError, UnknownTaskError
+from django_cfg_tasks.exceptions import ConfigurationError, DeclarationError, DuplicateTaskError, UnknownTaskError
 
 if TYPE_CHECKING:
     from django_cfg_tasks.task import Task
@@ -23,6 +23,13 @@ class Registry:
         self._tasks: dict[str, Task[..., Any]] = {}
         self._own: dict[str, Task[..., Any]] = {}
         self._lock = threading.Lock()
+        self.fault: DeclarationError | None = None
+        """What the apps' task modules could not declare, so that not all tasks are known."""
+
+    def require_all(self) -> None:
+        """Raise ConfigurationError where not all tasks are known: a job of one that is missing would fail."""
+        if self.fault is not None:
+            raise ConfigurationError(f"Not all tasks could be declared. {self.fault}") from self.fault
 
     def add(self, task: Task[..., Any]) -> None:
         """Take ``task`` in; DuplicateTaskError if another function already has its name.

@@ -25,6 +25,7 @@ from django_cfg_tasks.broker.gates import Admission, Applicant, Gate, Gatekeeper
 from django_cfg_tasks.broker.line import Line
 from django_cfg_tasks.broker.messages import Backlog, Bell, Entry, Peer, Promotion, Settlement, bell_of, entries_of
 from django_cfg_tasks.broker.reader import BlockingReader
+from django_cfg_tasks.broker.settings import ServerSettings, settings_of
 from django_cfg_tasks.config import RearqConfig
 from django_cfg_tasks.exceptions import BrokerUnavailableError, ConfigurationError
 
@@ -41,6 +42,7 @@ __all__ = [
     "Peer",
     "Place",
     "Promotion",
+    "ServerSettings",
     "Settlement",
     "bell_of",
     "is_missing_group",
@@ -84,6 +86,10 @@ class Broker:
         """Return the server's version; BrokerUnavailableError if it can't be reached."""
         info = await self._ask(self.client.info("server"))
         return str(info["redis_version"])
+
+    async def settings(self) -> ServerSettings:
+        """Return what decides whether the server keeps what it is given."""
+        return await self._ask(settings_of(self.client))
 
     async def ring(self, bells: Sequence[Bell]) -> None:
         """Make jobs known to workers: now, or when they are due. A bell may be rung twice where Redis was away."""

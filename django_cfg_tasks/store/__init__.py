@@ -15,7 +15,7 @@ from django_cfg_tasks.exceptions import ConfigurationError
 from django_cfg_tasks.jobs import JobRecord, JobStatus
 from django_cfg_tasks.serialization import dumps
 from django_cfg_tasks.store import schema
-from django_cfg_tasks.store.connection import Connection, Target, target_of_django, target_of_url
+from django_cfg_tasks.store.connection import Connection, Target, missing_driver, target_of_django, target_of_url
 from django_cfg_tasks.store.errors import is_deadlock, is_missing_table, is_outage, is_refusal
 from django_cfg_tasks.store.outbox import disabled_through_django, find_through_django, insert_through_django
 from django_cfg_tasks.store.rows import (
@@ -55,6 +55,7 @@ __all__ = [
     "insert_through_django",
     "is_outage",
     "is_refusal",
+    "missing_driver",
     "target_of_django",
     "target_of_url",
 ]

@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -118,6 +119,17 @@ def target_of_django(settings: Mapping[str, Any], alias: str) -> Target:
         f"DATABASES[{alias!r}] uses {engine}, which can't hold jobs. "
         "Set RearqConfig.db_url to a PostgreSQL or SQLite database."
     )
+
+
+def missing_driver(target: Target) -> str | None:
+    """Say what is to be installed before ``target`` can be reached; None where nothing is."""
+    driver, _ = _DRIVERS[target.vendor]
+    return _needs(target) if find_spec(driver) is None else None
+
+
+def _needs(target: Target) -> str:
+    driver, extra = _DRIVERS[target.vendor]
+    return f"Jobs are kept in {target.name}, which needs {driver}: pip install 'django-cfg-tasks[{extra}]'."
 
 
 _NO_MYSQL = "{where} is a MySQL database, which can't hold jobs yet. Set RearqConfig.db_url to PostgreSQL or SQLite."
@@ -288,7 +300,6 @@ class Connection:
             logger.debug("%s is in use and stays without WAL for now: %s", self.target.name, error)
 
     async def _connect(self, credentials: Mapping[str, Any]) -> BaseDBAsyncClient:
-        driver, extra = _DRIVERS[self.target.vendor]
         from tortoise.context import TortoiseContext
 
         context = TortoiseContext()
@@ -308,9 +319,7 @@ class Connection:
                 self.context = context
                 return context.connections.get("default")
         except ImportError as error:
-            raise ConfigurationError(
-                f"Jobs are kept in {self.target.name}, which needs {driver}: pip install 'django-cfg-tasks[{extra}]'."
-            ) from error
+            raise ConfigurationError(_needs(self.target)) from error
 
     def _explained(self, error: Exception) -> StoreUnavailableError | ConfigurationError | None:
         """Return what to raise instead, where the database and not the statement is at fault."""

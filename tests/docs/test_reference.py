@@ -10,7 +10,8 @@ import pytest
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
-from django_cfg_tasks import RearqConfig, TaskConfig, checks, exceptions
+from django_cfg_tasks import RearqConfig, TaskConfig, exceptions
+from django_cfg_tasks.checks import configuration, deployment
 from tests.docs import pages
 
 REFERENCE = pages.ROOT / "docs" / "reference"
@@ -62,7 +63,8 @@ def test_exceptions() -> None:
 
 def test_checks() -> None:
     headings = re.findall(r"^## (.+)$", (REFERENCE / "checks.md").read_text(), re.MULTILINE)
-    known = [value for value in vars(checks).values() if re.fullmatch(r"django_cfg_tasks\.[EW]\d+", str(value))]
+    constants = [*vars(configuration).values(), *vars(deployment).values()]
+    known = [value for value in constants if re.fullmatch(r"django_cfg_tasks\.[EWI]\d+", str(value))]
     assert headings == known
 
 
