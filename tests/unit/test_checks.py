@@ -16,7 +16,13 @@ from django_cfg_tasks import conf, signals
 from django_cfg_tasks.checks import TAG, check_configuration, check_deployment, register_checks
 from tests.redis_server import RedisServer
 
-POSTGRES = {"ENGINE": "django.db.backends.postgresql", "HOST": "db.example", "NAME": "shop", "PASSWORD": "hunter2"}
+POSTGRES = {
+    "ENGINE": "django.db.backends.postgresql",
+    "HOST": "db.example",
+    "PORT": "",
+    "NAME": "shop",
+    "PASSWORD": "hunter2",
+}
 
 
 def found(**config: Any) -> list[tuple[str, str]]:
