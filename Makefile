@@ -3,7 +3,7 @@
 #   PYTHON=python3.12   the interpreter to use           VENV=.venv-x   another environment
 #   TESTS=tests/unit    which tests                      ARGS='-k name -x'   more for pytest
 #   WORKERS=2           test processes at once           DJANGO='Django~=5.2.0'   pin Django
-#   SEED=7              the faults of a chaos run
+#   SEED=7              the faults of a chaos run          PORT=8080         where docs-serve listens
 
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -12,6 +12,7 @@ ARGS ?=
 TESTS ?=
 DJANGO ?=
 SEED ?=
+PORT ?= 8000
 MATRIX ?= 3.11 3.12 3.13
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -24,7 +25,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 .DEFAULT_GOAL := help
 .PHONY: help install test test-matrix docs-test soak chaos chaos-long demo dev screenshots coverage build clean FORCE
-.PHONY: bench bench-scale bench-peers
+.PHONY: bench bench-scale bench-peers docs docs-serve
 .PHONY: lint lint-code lint-format lint-types lint-rooms lint-migrations
 
 help:  ## show what there is
@@ -60,6 +61,16 @@ test: $(VENV)/installed  ## run all tests (TESTS=folder ARGS='-k name')
 
 docs-test: $(VENV)/installed  ## run the code blocks of README and docs
 	$(BIN)/python -m pytest $(ARGS) tests/docs
+
+# A warning is an error: a link or an anchor that leads nowhere, a page that the index does not name. All pages are
+# written anew, as each holds the navigation.
+docs: $(VENV)/installed  ## build the site of README and docs in build/docs
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet --fresh-env --write-all \
+		-c docs/site -d build/doctrees . build/docs
+	@echo "open build/docs/index.html, or make docs-serve"
+
+docs-serve: docs  ## build it, and show it at http://127.0.0.1:8000 (PORT=8080)
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs $(PORT)
 
 # Django 5.2 on Python 3.11, the newest Django on the others. Each in its own environment.
 test-matrix:  ## run the tests on each Python found: 3.11 with Django 5.2, 3.12 and 3.13 with the newest
