@@ -8,6 +8,7 @@ of ``python before`` is what a page converts from another library: it is parsed,
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,9 +92,14 @@ def images(page: Path) -> list[tuple[str, str]]:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, as GitHub makes them."""
-    plain = (re.sub(r"[`*]|\]\([^)]*\)|\[", "", heading) for heading in _HEADING.findall(prose(page)))
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
+    """Return the anchors of a page's headings, as GitHub makes them: of two that are equal the second ends in -1."""
+    found: set[str] = set()
+    for heading in _HEADING.findall(prose(page)):
+        plain = re.sub(r"[`*]|\]\([^)]*\)|\[", "", heading)
+        anchor = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
+        numbered = (anchor if not number else f"{anchor}-{number}" for number in itertools.count())
+        found.add(next(each for each in numbered if each not in found))
+    return found
 
 
 def table(page: Path, heading: str) -> list[list[str]]:
