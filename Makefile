@@ -25,7 +25,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 .DEFAULT_GOAL := help
 .PHONY: help install test test-matrix docs-test soak chaos chaos-long demo dev screenshots coverage build clean FORCE
-.PHONY: bench bench-scale bench-peers docs docs-serve
+.PHONY: bench bench-scale bench-space bench-peers docs docs-serve
 .PHONY: lint lint-code lint-format lint-types lint-rooms lint-migrations
 
 help:  ## show what there is
@@ -114,6 +114,9 @@ bench: $(VENV)/installed  ## measure the engine and the limit of its servers, wr
 
 bench-scale: $(VENV)/installed  ## the same with millions of rows, many queues and workers, in twenty minutes
 	$(BIN)/python -m benchmarks.scale $(ARGS)
+
+bench-space: $(VENV)/installed  ## measure what jobs take of disk and memory, write docs/explanation/scaling.md
+	$(BIN)/python -m benchmarks.space $(ARGS)
 
 bench-peers: $(VENV)/installed  ## the same for other task queues, twenty minutes (ARGS='--only ours,dramatiq')
 	$(BIN)/python -m benchmarks.peers $(ARGS)

@@ -1,4 +1,4 @@
-"""Keeps measured tables in ``docs/explanation/performance.md``: each benchmark owns the section that has its name."""
+"""Keeps measured tables in the docs' pages: each benchmark owns the section that has its name."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import re
 import textwrap
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "performance.md"
+EXPLANATION = Path(__file__).resolve().parent.parent / "docs" / "explanation"
+PAGE = EXPLANATION / "performance.md"
+SCALING = EXPLANATION / "scaling.md"
 WIDTH = 120
 
 
-def write_section(name: str, text: str) -> None:
+def write_section(name: str, text: str, file: Path = PAGE) -> None:
     """Put ``text`` (Markdown) between the page's marks ``<!-- name -->`` and ``<!-- /name -->``.
 
     ValueError where the page has no such section.
     """
-    page = PAGE.read_text(encoding="utf-8")
+    page = file.read_text(encoding="utf-8")
     text = "\n".join(_wrapped(line) for line in text.strip().splitlines())
     marks = re.compile(f"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)", re.DOTALL)
     if not marks.search(page):
-        raise ValueError(f"{PAGE} has no section {name!r}.")
-    PAGE.write_text(marks.sub(lambda found: f"{found[1]}{text}\n{found[2]}", page), encoding="utf-8")
+        raise ValueError(f"{file} has no section {name!r}.")
+    file.write_text(marks.sub(lambda found: f"{found[1]}{text}\n{found[2]}", page), encoding="utf-8")
 
 
 def _wrapped(line: str) -> str:
