@@ -10,14 +10,16 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from django_cfg_tasks.exceptions import ConfigurationError
 
 REDIS_SCHEMES = ("redis", "rediss", "unix", "embedded")
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "mysql")
+TLS_OPTIONS = ("ssl_ca_certs", "ssl_ca_data", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
+"""What the query of a ``rediss://`` URL may say of TLS: what every redis-py takes, in asyncio and without it."""
 
 # Up to the last @: a password that was not percent-encoded may hold any of / ? # @.
 _CREDENTIALS = re.compile(r"(?s)(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<userinfo>.*)@")
@@ -66,7 +68,14 @@ class _Settings(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
-            yield name, mask_url(value) if isinstance(value, str) else value
+            if _is_secret(name) and value is not None:
+                yield name, "***"
+            else:
+                yield name, mask_url(value) if isinstance(value, str) else value
+
+
+def _is_secret(name: str | None) -> bool:
+    return name is not None and "password" in name
 
 
 def _explanations(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
@@ -80,6 +89,8 @@ def _explanations(model: type[BaseModel], error: ValidationError) -> Iterator[st
         shown = repr(mask_url(value)) if isinstance(value, str) else mask_url(repr(value))
         if isinstance(value, dict | BaseModel):
             shown = type(value).__name__
+        if _is_secret(path) and value is not None:
+            shown = "***"
         where = f"{model.__name__}.{path}" if path else model.__name__
         yield f"{where} = {shown}: {detail['msg'].removeprefix('Value error, ')}."
 
@@ -113,6 +124,10 @@ class RearqConfig(_Settings):
     """``"host:port"`` of each Redis Sentinel; empty means a plain Redis at ``redis_url``."""
     sentinel_master: str = Field("mymaster", min_length=1)
     """The name under which the Sentinels know the master."""
+    sentinel_username: str | None = Field(None, min_length=1)
+    """Who logs in to the Sentinels themselves; the master's user is the one of ``redis_url``."""
+    sentinel_password: str | None = Field(None, min_length=1)
+    """The Sentinels' own password; the master's is the one of ``redis_url``."""
     group_name: Name = "rearq"
     """The consumer group that all workers of all hosts share."""
     shutdown_timeout: float = Field(25, ge=0, le=86_400, allow_inf_nan=False)
@@ -142,6 +157,7 @@ class RearqConfig(_Settings):
             database = parts.path.strip("/")
             if database and not (database.isascii() and database.isdigit()):
                 raise ValueError("the database must be a number, as in redis://localhost:6379/0")
+        _check_tls(parts)
         return url
 
     @field_validator("db_url")
@@ -164,10 +180,22 @@ class RearqConfig(_Settings):
 
     @field_validator("sentinels")
     @classmethod
-    def _sentinels(cls, sentinels: list[str]) -> list[str]:
+    def _sentinels(cls, sentinels: list[str], info: ValidationInfo) -> list[str]:
         for sentinel in sentinels:
             sentinel_address(sentinel)
+        if sentinels and not info.data.get("redis_url", "redis://").startswith(("redis://", "rediss://")):
+            raise ValueError(
+                "they know the master's host; redis_url gives the rest (user, password, database, TLS) and must start "
+                "with redis:// or rediss://"
+            )
         return sentinels
+
+    @field_validator("sentinel_password")
+    @classmethod
+    def _sentinel_password(cls, password: str | None, info: ValidationInfo) -> str | None:
+        if password is None and info.data.get("sentinel_username") is not None:
+            raise ValueError("a sentinel_username needs a password")
+        return password
 
     @property
     def sentinel_addresses(self) -> list[tuple[str, int]]:
@@ -241,6 +269,18 @@ def _split(url: str, schemes: tuple[str, ...]) -> SplitResult:
             f"the URL can't be read; special characters in user and password are written as %40 and the like, "
             f"an IPv6 host as in {scheme}://[::1]"
         ) from None
+
+
+def _check_tls(parts: SplitResult) -> None:
+    given = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl")}
+    if unknown := given.keys() - set(TLS_OPTIONS):
+        raise ValueError(f"it takes no {', '.join(sorted(unknown))}; of TLS it takes {', '.join(TLS_OPTIONS)}")
+    if given and parts.scheme != "rediss":
+        raise ValueError(f"{', '.join(sorted(given))} is for TLS, and the URL must then start with rediss://")
+    if given.get("ssl_cert_reqs", "required") not in ("required", "optional", "none"):
+        raise ValueError("ssl_cert_reqs is required, optional or none")
+    if "ssl_keyfile" in given and "ssl_certfile" not in given:
+        raise ValueError("ssl_keyfile is the key of a certificate: name that too, with ssl_certfile")
 
 
 def _port(parts: SplitResult) -> None:

@@ -97,13 +97,14 @@ class _Sight:
     """What Redis says."""
 
     version: str
+    master: str | None
     peers: list[Peer]
     timer_leads: bool
     depths: dict[str, int]
 
 
 async def _check(client: ReArqClient, queues: Sequence[str]) -> HealthReport:
-    asking_redis = _ask("redis", lambda: _look(client.broker, queues), lambda seen: f"Redis {seen.version} answers.")
+    asking_redis = _ask("redis", lambda: _look(client.broker, queues), _well)
     asking_sql = _ask("sql", lambda: _answers(client.store), lambda name: f"{name} answers and has its tables.")
     (redis, sight), (sql, _) = await asyncio.gather(asking_redis, asking_sql)
     if sight is None:
@@ -115,6 +116,10 @@ async def _check(client: ReArqClient, queues: Sequence[str]) -> HealthReport:
         tuple(_worker(peer) for peer in sight.peers if peer.alive and not _is_timer(peer)),
         sight.depths,
     )
+
+
+def _well(seen: _Sight) -> str:
+    return f"Redis {seen.version} answers" + (f"; the master is {seen.master}." if seen.master else ".")
 
 
 async def _ask(name: str, ask: Callable[[], Awaitable[T]], well: Callable[[T], str]) -> tuple[Check, T | None]:
@@ -146,6 +151,7 @@ async def _look(broker: Broker, queues: Sequence[str]) -> _Sight:
 
     return _Sight(
         version=await broker.ping(),
+        master=broker.master,
         peers=await broker.workers(),
         timer_leads=await broker.exists(keys.TIMER_LEASE),
         depths=await broker.depths(queues),

@@ -20,7 +20,8 @@ from redis import exceptions
 
 from django_cfg_tasks.broker import keys
 from django_cfg_tasks.broker.census import PAGE, Census, CensusTaker
-from django_cfg_tasks.broker.connection import async_client, close_client, explained, is_missing_group
+from django_cfg_tasks.broker.connection import ANSWER_SECONDS, async_client, close_client, has_moved, master_of
+from django_cfg_tasks.broker.faults import explained, is_missing_group
 from django_cfg_tasks.broker.gates import Admission, Applicant, Gate, Gatekeeper, Place
 from django_cfg_tasks.broker.line import Line
 from django_cfg_tasks.broker.messages import Backlog, Bell, Entry, Peer, Promotion, Settlement, bell_of, entries_of
@@ -81,6 +82,11 @@ class Broker:
         await self._line.close()
         if client is not None:
             await close_client(client)
+
+    @property
+    def master(self) -> str | None:
+        """Where the Sentinels last said that the master is (``host:port``); None without Sentinels."""
+        return master_of(self._config)
 
     async def ping(self) -> str:
         """Return the server's version; BrokerUnavailableError if it can't be reached."""
@@ -289,9 +295,10 @@ class Broker:
         """
         pause = 0.1
         while True:
-            client = async_client(self._config, most=1)
-            pubsub = client.pubsub()
+            client = pubsub = None
             try:
+                client = async_client(self._config, most=1)
+                pubsub = client.pubsub()
                 await self._ask(pubsub.subscribe(channel))
                 current = asyncio.current_task()
                 if current is not None and current.cancelling():
@@ -307,17 +314,26 @@ class Broker:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5)
             finally:
-                with suppress(Exception):  # what is broken can't always be closed in order
-                    await close_client(pubsub)
-                    await close_client(client)
+                for opened in (pubsub, client):
+                    with suppress(Exception):  # what is broken can't always be closed in order
+                        await close_client(opened)
 
     async def _pass_on(self, pubsub: Any, channel: str, take: Callable[[Any], None]) -> NoReturn:
+        asked = False
         while True:
-            message = await self._ask(pubsub.get_message(timeout=LISTEN_SECONDS))
+            message = await self._ask(pubsub.get_message(timeout=ANSWER_SECONDS if asked else LISTEN_SECONDS))
             if message is None:
-                # Silence: ask whether the connection still stands.
+                if asked:
+                    # Its host may be gone without a word: TCP alone would wait for a quarter of an hour.
+                    raise BrokerUnavailableError(f"Redis has not answered in {ANSWER_SECONDS:g} s.")
+                # Silence: ask whether the connection still stands, and where it should.
+                if await has_moved(pubsub):
+                    raise BrokerUnavailableError("The Sentinels name another master.")
                 await self._ask(pubsub.ping())
-            elif message["type"] == "message":
+                asked = True
+                continue
+            asked = False
+            if message["type"] == "message":
                 try:
                     take(json.loads(message["data"]))
                 except (ValueError, KeyError, TypeError):

@@ -1,122 +1,58 @@
-"""How Redis is reached: plain, by Sentinel, or embedded; asyncio clients and blocking ones."""
+"""How Redis is reached: plain, by TLS, by Sentinel, or embedded; asyncio clients and blocking ones.
+
+A connection whose Redis says that it is a replica closes itself, so that its next use finds the master: behind
+Sentinels by asking them, else by the host's name, which managed Redis gives to the new master.
+"""
 
 from __future__ import annotations
 
-import re
-from typing import Any
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import redis
 import redis.asyncio
 from redis import exceptions
-from redis.asyncio.sentinel import Sentinel as AsyncSentinel
-from redis.sentinel import Sentinel
 
 from django_cfg_tasks import embedded
-from django_cfg_tasks.config import RearqConfig, mask_url
-from django_cfg_tasks.exceptions import BrokerUnavailableError, ConfigurationError
+from django_cfg_tasks.broker.faults import is_demotion
+from django_cfg_tasks.broker.sentinel import Sentinels, check_role
+from django_cfg_tasks.config import RearqConfig
+from django_cfg_tasks.exceptions import ConfigurationError
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 10.0
-
-_OUTAGES = (
-    exceptions.ConnectionError,
-    exceptions.TimeoutError,
-    # Answers whose code redis-py turns into a type, and strips from the text.
-    exceptions.ReadOnlyError,
-    exceptions.OutOfMemoryError,
-    exceptions.ClusterDownError,
-    exceptions.TryAgainError,
-    # The script was forgotten between being loaded and being called, in a failover or a restart.
-    exceptions.NoScriptError,
-    OSError,
-)
-_NO_ACCESS = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
-# A failover ends a read that waits with UNBLOCKED.
-_OUTAGE_CODES = {
-    *("BUSY", "LOADING", "MISCONF", "OOM"),
-    *("CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "READONLY", "TRYAGAIN", "UNBLOCKED"),
-}
-# Where the code of Redis's answer stands: first; behind the command, in the error of a pipeline; behind the reason
-# for which EXEC was refused; behind the line of the script, in Redis before 7.
-_CODE = re.compile(r"""(?:^|of pipeline caused error: \(?["']|because of: |@user_script: ?\d+: )-?([A-Z]+)\b""")
-
-
-def is_outage(error: BaseException) -> bool:
-    """Tell whether Redis, and not the command, is at fault, so that trying again can help.
-
-    A login that is refused is none: it needs another password, not another try.
-    """
-    if is_refusal(error):
-        return False
-    return isinstance(error, _OUTAGES) or not _OUTAGE_CODES.isdisjoint(_codes(error))
-
-
-def is_refusal(error: BaseException) -> bool:
-    """Tell whether Redis will not have us until somebody changes a setting."""
-    return isinstance(error, _NO_ACCESS)
-
-
-def is_missing_group(error: BaseException) -> bool:
-    """Tell whether a stream or its consumer group is gone (a wiped Redis)."""
-    return "NOGROUP" in _codes(error)
-
-
-def _codes(error: BaseException) -> list[str]:
-    return _CODE.findall(str(error)) if isinstance(error, exceptions.ResponseError) else []
+SENTINEL_SECONDS = 2.0
+"""How long a Sentinel may take to let us in, and to answer: the next one is asked then."""
 
 
 def async_client(config: RearqConfig, *, answer: float = ANSWER_SECONDS, most: int = 10) -> redis.asyncio.Redis:
-    """Return a client for the home loop; it connects at its first command, ``most`` connections at once."""
-    if config.sentinels:
-        options = _options(config)
-        sentinel = AsyncSentinel(config.sentinel_addresses, socket_connect_timeout=CONNECT_SECONDS)
-        client: redis.asyncio.Redis = sentinel.master_for(config.sentinel_master, socket_timeout=answer, **options)
-        return client
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        _url(config), max_connections=most, timeout=ANSWER_SECONDS, socket_timeout=answer, **_COMMON
+    """Return a client for the home loop; it connects at its first command, ``most`` connections at once.
+
+    ConfigurationError where a file of TLS can't be read.
+    """
+    pool = redis.asyncio.BlockingConnectionPool(
+        **_way(config, _ASYNCIO), max_connections=most, timeout=ANSWER_SECONDS, socket_timeout=answer
     )
     return redis.asyncio.Redis(connection_pool=pool)
 
 
 def blocking_client(config: RearqConfig) -> redis.Redis:
-    """Return a client for a thread of its own."""
-    if config.sentinels:
-        sentinel = Sentinel(config.sentinel_addresses, socket_connect_timeout=CONNECT_SECONDS)
-        client: redis.Redis = sentinel.master_for(
-            config.sentinel_master, socket_timeout=ANSWER_SECONDS, **_options(config)
-        )
-        return client
-    return redis.Redis.from_url(_url(config), socket_timeout=ANSWER_SECONDS, **_COMMON)
+    """Return a client for a thread of its own; errors as `async_client`."""
+    return redis.Redis(connection_pool=redis.ConnectionPool(**_way(config, _BLOCKING), socket_timeout=ANSWER_SECONDS))
 
 
-_COMMON: dict[str, Any] = {"decode_responses": True, "socket_connect_timeout": CONNECT_SECONDS}
+def master_of(config: RearqConfig) -> str | None:
+    """Return where the Sentinels last said that the master is, as ``host:port``; None without Sentinels."""
+    found = _sentinels(config.model_dump_json()).found if config.sentinels else None
+    return f"{found[0]}:{found[1]}" if found else None
 
 
-def _url(config: RearqConfig) -> str:
-    if config.redis_url.startswith("embedded://"):
-        return embedded.ensure_running(config.redis_url)
-    return config.redis_url
-
-
-def _options(config: RearqConfig) -> dict[str, Any]:
-    """Take database, user and password for a Sentinel's master from ``redis_url``."""
-    options = dict(redis.connection.parse_url(config.redis_url))
-    for name in ("host", "port", "path", "connection_class"):
-        options.pop(name, None)
-    return {**options, **_COMMON}
-
-
-def explained(config: RearqConfig, error: BaseException) -> BrokerUnavailableError | ConfigurationError | None:
-    """Return what to raise instead, where Redis and not the command is at fault. It tells no password."""
-    where = ", ".join(config.sentinels) or mask_url(config.redis_url)
-    what = f"{type(error).__name__}: {error}"
-    if is_outage(error):
-        return BrokerUnavailableError(f"Redis ({where}) can't be used now: {what}")
-    if is_refusal(error):
-        return ConfigurationError(
-            f"Redis ({where}) refuses access: {what} Check the user, the password and the rights in redis_url."
-        )
-    return None
+async def has_moved(pubsub: Any) -> bool:
+    """Tell whether the master is elsewhere than where this subscription is, as far as Sentinels say."""
+    connection = pubsub.connection
+    sentinels = getattr(connection, "_sentinels", None)
+    return sentinels is not None and await sentinels.has_moved((connection.host, connection.port))
 
 
 async def close_client(client: Any) -> None:
@@ -126,3 +62,168 @@ async def close_client(client: Any) -> None:
     pool = getattr(client, "connection_pool", None)
     if pool is not None and not hasattr(client, "subscribe"):
         await pool.disconnect()
+
+
+# Connections
+
+if TYPE_CHECKING:
+    from redis import Connection as _BlockingBase
+    from redis.asyncio import Connection as _AsyncBase
+else:
+    _AsyncBase = _BlockingBase = object
+
+
+class _Asyncio(_AsyncBase):  # type: ignore[misc]  # redis-py 4 is not typed
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().read_response(*args, **kwargs)
+        except exceptions.ResponseError as error:
+            if is_demotion(error):
+                await self.disconnect(nowait=True)
+                raise _demoted(error) from error
+            raise
+
+
+class _Blocking(_BlockingBase):  # type: ignore[misc]
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().read_response(*args, **kwargs)
+        except exceptions.ResponseError as error:
+            if is_demotion(error):
+                self.disconnect()
+                raise _demoted(error) from error
+            raise
+
+
+class _SoughtAsyncio(_Asyncio):
+    def __init__(self, *, sentinels: Sentinels, **options: Any) -> None:
+        self._sentinels = sentinels
+        super().__init__(redis_connect_func=_enter_asyncio, **options)
+
+    async def connect(self) -> None:
+        if self.is_connected and await self._sentinels.has_moved((self.host, self.port)):
+            await self.disconnect(nowait=True)
+        await super().connect()
+
+    async def _connect(self) -> None:
+        self.host, self.port = await self._sentinels.afind()
+        await super()._connect()
+
+
+class _SoughtBlocking(_Blocking):
+    def __init__(self, *, sentinels: Sentinels, **options: Any) -> None:
+        self._sentinels = sentinels
+        super().__init__(redis_connect_func=_enter_blocking, **options)
+
+    def connect(self) -> None:
+        if self._sentinels.found != (self.host, self.port):  # the asyncio ones ask
+            self.disconnect()
+        super().connect()
+
+    def _connect(self) -> Any:
+        self.host, self.port = self._sentinels.find()
+        return super()._connect()
+
+
+async def _enter_asyncio(connection: Any) -> None:
+    await connection.on_connect()
+    await connection.send_command("ROLE", check_health=False)
+    check_role(connection, await connection.read_response())
+
+
+def _enter_blocking(connection: Any) -> None:
+    connection.on_connect()
+    connection.send_command("ROLE", check_health=False)
+    check_role(connection, connection.read_response())
+
+
+def _demoted(error: BaseException) -> exceptions.ConnectionError:
+    return exceptions.ConnectionError(f"the master has become a replica ({error})")
+
+
+def _kinds(module: Any, plain: type, sought: type) -> dict[str, type]:
+    """Return the classes of connections of redis-py's asyncio or blocking half, by what they are for."""
+    return {
+        "redis": type("Connection", (plain, module.Connection), {}),
+        "rediss": type("TLSConnection", (plain, module.SSLConnection), {}),
+        "unix": type("UnixConnection", (plain, module.UnixDomainSocketConnection), {}),
+        "redis by sentinel": type("SoughtConnection", (sought, module.Connection), {}),
+        "rediss by sentinel": type("SoughtTLSConnection", (sought, module.SSLConnection), {}),
+    }
+
+
+_ASYNCIO = _kinds(redis.asyncio, _Asyncio, _SoughtAsyncio)
+_BLOCKING = _kinds(redis, _Blocking, _SoughtBlocking)
+
+
+# What they are told
+
+
+def _way(config: RearqConfig, kinds: dict[str, type]) -> dict[str, Any]:
+    """Return the class of the connections to Redis, and what they are made with."""
+    scheme, options = _options(config)
+    if config.sentinels:
+        scheme += " by sentinel"
+        options["sentinels"] = _sentinels(config.model_dump_json())
+        for name in ("host", "port"):
+            options.pop(name, None)
+    return {"connection_class": kinds[scheme], **options}
+
+
+def _options(config: RearqConfig) -> tuple[str, dict[str, Any]]:
+    url = config.redis_url
+    if url.startswith("embedded://"):
+        url = embedded.ensure_running(url)
+    options = dict(redis.connection.parse_url(url))
+    # Set by us, for every kind of use another.
+    for name in ("connection_class", "max_connections", "timeout"):
+        options.pop(name, None)
+    scheme = url.partition("://")[0]
+    if scheme == "rediss":
+        options |= _tls(options)
+    return scheme, {**options, "decode_responses": True, "socket_connect_timeout": CONNECT_SECONDS}
+
+
+def _tls(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what every redis-py is to be told alike: 4 compares no names unless told to, and 6 does."""
+    told = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if name in told:
+            _check_file(name, told[name])
+    if "ssl_certfile" in told:
+        told.setdefault("ssl_keyfile", told["ssl_certfile"])  # one file may hold both
+    checked = told.get("ssl_cert_reqs", "required") != "none"
+    told["ssl_check_hostname"] = checked and told.get("ssl_check_hostname", True)
+    return told
+
+
+def _check_file(name: str, path: str) -> None:
+    try:
+        with Path(path).open("rb"):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"RearqConfig.redis_url: {name}={path} can't be read by this process ({error.strerror}, current folder "
+            f"{Path.cwd()}). Correct the path, or give the user that runs it the right to read the file."
+        ) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _sentinels(config_json: str) -> Sentinels:
+    """Return the one that all connections of a process share."""
+    config = RearqConfig.model_validate_json(config_json)
+    scheme, all_options = _options(config)
+    options = {
+        **{name: value for name, value in all_options.items() if name.startswith("ssl_")},
+        "username": config.sentinel_username,
+        "password": config.sentinel_password,
+        "decode_responses": True,
+        "socket_connect_timeout": SENTINEL_SECONDS,
+        "socket_timeout": SENTINEL_SECONDS,
+    }
+    return Sentinels(
+        config.sentinel_addresses,
+        config.sentinel_master,
+        connect=lambda address: _BLOCKING[scheme](host=address[0], port=address[1], **options),
+        aconnect=lambda address: _ASYNCIO[scheme](host=address[0], port=address[1], **options),
+    )

@@ -66,6 +66,7 @@ class Line:
 async def _say(connection: Any, commands: Sequence[Command]) -> None:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
+            await connection.connect()  # if need be; behind Sentinels, to another master
             await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
             for _ in commands:
                 await connection.read_response()

@@ -11,7 +11,8 @@ import redis.asyncio
 from redis import exceptions
 
 from django_cfg_tasks.broker import keys
-from django_cfg_tasks.broker.connection import async_client, close_client, explained
+from django_cfg_tasks.broker.connection import async_client, close_client
+from django_cfg_tasks.broker.faults import explained
 from django_cfg_tasks.broker.messages import Entry, entries_of
 from django_cfg_tasks.config import RearqConfig
 

@@ -60,9 +60,14 @@ class Timer:
             lease = Lease(self._config, self.name, self._describe)
             lease.start()
             upkeep = Upkeep(self._process, lambda: self._leads)
+
+            def look_again() -> None:
+                self._wake.set()
+                upkeep.look_again()
+
             side_tasks = [
                 self._process.side_task(
-                    self._broker.follow(keys.CHANNEL, self._hear, subscribed=self._wake.set), "timer's channel"
+                    self._broker.follow(keys.CHANNEL, self._hear, subscribed=look_again), "timer's channel"
                 ),
                 self._process.side_task(upkeep.run(), "upkeep"),
             ]

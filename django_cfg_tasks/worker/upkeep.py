@@ -34,7 +34,7 @@ class Upkeep:
         self._ladder = process.ladder
         self._leads = leads
         self._sweeper = Sweeper(process.client)
-        self._swept_once = False
+        self._may_have_lost = True
         self._bury_at = 0.0
         self._purge_at = 0.0
         self._history_at = 0.0
@@ -68,10 +68,19 @@ class Upkeep:
                 logger.exception("Upkeep failed; trying again in %.0f s.", pause)
             await wait_any(self._ladder.stopping, timeout=pause)
 
+    def look_again(self) -> None:
+        """Sweep soon: Redis was away, and may have come back without the last of what it was told."""
+        self._may_have_lost = True
+
     async def _sweep(self) -> None:
-        if not self._swept_once or await self._sweeper.is_due():
+        if not self._may_have_lost and not await self._sweeper.is_due():
+            return
+        may_have_lost, self._may_have_lost = self._may_have_lost, False
+        try:
             await self._sweeper.sweep()
-            self._swept_once = True
+        except BaseException:
+            self._may_have_lost |= may_have_lost
+            raise
 
     async def _bury(self) -> None:
         if time.monotonic() < self._bury_at:

@@ -10,7 +10,8 @@ import pytest
 from redis import exceptions
 
 from django_cfg_tasks.broker import Bell, BlockingReader, Broker, Entry, Settlement, is_missing_group, keys
-from django_cfg_tasks.broker.connection import async_client, blocking_client, is_outage
+from django_cfg_tasks.broker.connection import async_client, blocking_client
+from django_cfg_tasks.broker.faults import is_outage
 from django_cfg_tasks.config import RearqConfig
 from django_cfg_tasks.exceptions import BrokerUnavailableError, ConfigurationError
 from tests.redis_server import RedisServer

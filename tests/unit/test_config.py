@@ -30,6 +30,8 @@ REARQ_DEFAULTS = {
     "server_port": 8001,
     "sentinels": [],
     "sentinel_master": "mymaster",
+    "sentinel_username": None,
+    "sentinel_password": None,
     "group_name": "rearq",
     "shutdown_timeout": 25,
     "lease": 30,
@@ -207,6 +209,7 @@ class TestRedisUrl:
             "redis://localhost", "redis://localhost:6379", "redis://localhost:6379/", "redis://localhost:6379/15",
             "redis://:password@10.0.0.1:6379/0", "redis://user:p%40ss@redis.example.com/1?socket_timeout=5",
             "redis://[::1]:6379/0", "rediss://user:password@redis.example.com:6380/0?ssl_cert_reqs=none",
+            "rediss://h?ssl_ca_certs=/etc/ca.crt&ssl_certfile=c.crt&ssl_keyfile=c.key&ssl_check_hostname=false",
             "unix:///run/redis.sock", "unix://:password@/run/redis.sock?db=2",
             "embedded://./redis", "embedded://redis", "embedded:///var/lib/redis", "embedded://.", "embedded://~/redis",
         ],
@@ -235,6 +238,11 @@ class TestRedisUrl:
             ("redis://localhost/1/2", "the database must be a number"),
             ("redis://localhost/²", "the database must be a number"),
             ("redis://[::1/0", "the URL can't be read"),
+            ("rediss://h?ssl_ca_cert=ca.crt", "it takes no ssl_ca_cert; of TLS it takes ssl_ca_certs, "),
+            ("redis://h?ssl_ca_certs=ca.crt", "ssl_ca_certs is for TLS, and the URL must then start with rediss://"),
+            ("unix:///run/redis.sock?ssl_cert_reqs=none", "ssl_cert_reqs is for TLS"),
+            ("rediss://h?ssl_cert_reqs=perhaps", "ssl_cert_reqs is required, optional or none"),
+            ("rediss://h?ssl_keyfile=client.key", "name that too, with ssl_certfile"),
             ("unix://", "a path is missing after unix://"),
             ("unix:///", "a path is missing after unix://"),
             ("embedded://", "a path is missing after embedded://"),
@@ -305,6 +313,18 @@ class TestSentinels:
     def test_one_text_is_no_list(self) -> None:
         assert "RearqConfig.sentinels = 's1:26379': Input should be a valid list" in refusal(sentinels="s1:26379")
 
+    @pytest.mark.parametrize("url", ["unix:///run/redis.sock", "embedded://./redis"])
+    def test_the_master_is_reached_by_tcp(self, url: str) -> None:
+        message = refusal(redis_url=url, sentinels=["s1:26379"])
+        assert "RearqConfig.sentinels = ['s1:26379']: they know the master's host" in message
+        assert RearqConfig(redis_url=url).redis_url == url
+
+    def test_a_user_needs_a_password(self) -> None:
+        RearqConfig(sentinels=["s1:26379"], sentinel_username="tasks", sentinel_password="x")
+        assert refusal(sentinels=["s1:26379"], sentinel_username="tasks") == (
+            "RearqConfig.sentinel_password = None: a sentinel_username needs a password."
+        )
+
 
 REDIS_PASSWORDS = [
     f"redis://:{SECRET}@localhost:6379/0",
@@ -350,6 +370,16 @@ class TestPasswords:
         for holder in (config, TaskConfig(rearq=config), TaskConfig(rearq={"redis_url": url})):  # type: ignore[arg-type]
             assert SECRET not in f"{holder!r} {holder!s} {holder}"
         assert "localhost" in repr(config) or "/run/redis.sock" in repr(config)
+
+    def test_of_sentinels_are_not_shown(self) -> None:
+        config = RearqConfig(sentinels=["s1:26379"], sentinel_username="tasks", sentinel_password=SECRET)
+        assert config.sentinel_password == SECRET
+        for holder in (config, TaskConfig(rearq=config)):
+            assert SECRET not in f"{holder!r} {holder!s} {holder}"
+        assert "sentinel_password='***'" in repr(config)
+        for wrong in ([SECRET], {"a": SECRET}, SECRET.encode() + b"\xff", (SECRET, 1)):
+            assert SECRET not in refusal(sentinel_password=wrong)
+        assert SECRET not in refusal(sentinel_password=SECRET, max_jobs=0, nonsense=1)
 
     @pytest.mark.parametrize("url", DATABASE_PASSWORDS)
     def test_of_databases_are_not_shown(self, url: str) -> None:
