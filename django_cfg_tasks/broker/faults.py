@@ -24,6 +24,8 @@ _OUTAGES = (
     OSError,
 )
 _NO_ACCESS = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
+# Redis before 7 has no code for it.
+_NO_RIGHT_IN_SCRIPT = "The user executing the script can't "
 # A failover ends a read that waits with UNBLOCKED.
 _OUTAGE_CODES = {
     *("BUSY", "LOADING", "MISCONF", "OOM"),
@@ -55,7 +57,10 @@ def is_outage(error: BaseException) -> bool:
 
 def is_refusal(error: BaseException) -> bool:
     """Tell whether Redis will not have us, or we not it, until somebody changes a setting."""
-    return any(isinstance(cause, _NO_ACCESS) or _tls_way_out(cause) is not None for cause in _causes(error))
+    return any(
+        isinstance(cause, _NO_ACCESS) or _NO_RIGHT_IN_SCRIPT in str(cause) or _tls_way_out(cause) is not None
+        for cause in _causes(error)
+    )
 
 
 def is_missing_group(error: BaseException) -> bool:
@@ -76,7 +81,8 @@ def explained(config: RearqConfig, error: BaseException) -> BrokerUnavailableErr
     told = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), error)
     what = f"{type(told).__name__}: {told}"
     if is_outage(error):
-        return BrokerUnavailableError(f"Redis ({where}) can't be used now: {what}")
+        hint = _tls_hint(error) if config.redis_url.startswith("rediss://") else ""
+        return BrokerUnavailableError(f"Redis ({where}) can't be used now: {what}{hint}")
     if is_refusal(error):
         way_out = next(filter(None, map(_tls_way_out, _causes(error))), None)
         if way_out is not None:
@@ -100,6 +106,16 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__ if isinstance(error, exceptions.ConnectionError) else None
+
+
+def _tls_hint(error: BaseException) -> str:
+    """Say what to look at, where an outage may be a matter of TLS."""
+    if "Timeout connecting" in str(error):
+        return ". A Redis that speaks no TLS at this port is silent: use its TLS port, or redis://."
+    if any(isinstance(cause, ssl.SSLEOFError | ConnectionResetError) for cause in _causes(error)):
+        # The alert that says so gets lost where we write at that moment.
+        return ". If it wants a certificate from us: ssl_certfile and ssl_keyfile, in the query of redis_url."
+    return ""
 
 
 def _tls_way_out(error: BaseException) -> str | None:
