@@ -98,7 +98,7 @@ def test_the_rights_suffice(make_project: Callable[..., TaskProject], make_redis
             return {"TASKS_REDIS_URL": f"redis://{user}:{users()[user][0]}@127.0.0.1:{server.port}/2"}
 
         settings = 'import os\nDJANGO_CFG_TASKS["rearq"]["redis_url"] = os.environ["TASKS_REDIS_URL"]\n'
-        project = make_project(TASKS, rearq={"lease": 2}, settings=settings)
+        project = make_project(TASKS, rearq={"lease": 2, "shutdown_timeout": 1}, settings=settings)
         project.write("shop/tasks.py", TASKS)
         processes = [
             project.worker(name="worker", env=at("tasks-worker")),
@@ -126,9 +126,13 @@ def test_the_rights_suffice(make_project: Callable[..., TaskProject], make_redis
         redis.flushall()
         processes[0].wait_for_log("is gone", timeout=30)
         wait_until(lambda: redis.execute_command("SELECT", 2) and redis.exists("rearq:swept"), "it has swept", 40)
-        project.write("done", "")
         assert [process.stop(60) for process in processes[:2]] == [0, 0]
-        denied = {(entry["username"], entry["object"]) for entry in redis.acl_log()}
+        # What redis-py 5 and later tells of itself; CLIENT commands of ours would be missed in the logs below.
+        denied = {
+            (entry["username"], entry["object"])
+            for entry in redis.acl_log()
+            if entry["object"].partition("|")[0] != "client"
+        }
         assert denied == set()
     for process in processes:
         assert "NoPermission" not in process.output
