@@ -55,6 +55,11 @@ def ensure_running(url: str) -> str:
     return f"unix://{quote(str(path))}?db=0"
 
 
+def runs(folder: str | Path) -> bool:
+    """Tell whether there is a server of ``folder``, be it that it still loads its data."""
+    return bool(_ping(_socket_path(Path(folder).expanduser().absolute())))
+
+
 def stop(folder: str | Path, timeout: float = 10) -> bool:
     """Save and end the server of ``folder``; False if none ran."""
     path = _socket_path(Path(folder).expanduser().absolute())

@@ -175,6 +175,10 @@ class TaskProject:
         """Start ReArq's own command: ``rearq main:rearq <arguments>``."""
         return self.start(Path(sys.executable).with_name("rearq"), app, *arguments, name=name, env=env)
 
+    def managed(self, *arguments: str, name: str, env: Mapping[str, str] | None = None) -> Process:
+        """Start ``manage.py`` with these arguments, and don't wait for it."""
+        return self.start(sys.executable, "manage.py", *arguments, name=name, env=env)
+
     def worker(self, *arguments: str, name: str = "worker", env: Mapping[str, str] | None = None) -> Process:
         """``rearq main:rearq worker <arguments>``."""
         return self.rearq("worker", *arguments, name=name, env=env)

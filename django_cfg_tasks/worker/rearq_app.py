@@ -20,7 +20,6 @@ from rearq.task import CronTask
 from rearq.task import Task as RearqTask
 
 from django_cfg_tasks.client import ReArqClient
-from django_cfg_tasks.exceptions import TasksError
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.task import Task
 from django_cfg_tasks.worker.process import Process
@@ -85,7 +84,7 @@ class DjangoReArq(ReArq):  # type: ignore[misc]  # ReArq is not typed
         """Make the CLI's loop the home loop, and put our parts behind the CLI. Opens no connection."""
         self.client.home.adopt(asyncio.get_running_loop())
         for cli in _running_clis():
-            _take_over(cli)
+            take_over(cli)
 
     async def close(self) -> None:
         """Close the client's connections."""
@@ -127,47 +126,14 @@ def _running_clis() -> Iterator[ModuleType]:
             yield module
 
 
-def _take_over(cli: Any) -> None:
-    from django_cfg_tasks.worker.timer import Timer
-    from django_cfg_tasks.worker.worker import Worker
+def take_over(cli: Any) -> None:
+    """Put our worker, timer and server behind the commands of ``cli``, ReArq's module or what stands for it."""
+    from django_cfg_tasks.worker import commands
 
     # The command's arguments are read after this: the command line has our options by then.
-    if not any(parameter.name == "profile" for parameter in cli.worker.params):
-        cli.worker.params.append(
-            click.Option(
-                ["--profile"],
-                is_flag=True,
-                expose_value=False,
-                callback=_ask_for_profile,
-                help="Print what jobs cost, by stage, every ten seconds and at the end.",
-            )
-        )
-    cli.Worker = _behind_cli(Worker)
-    cli.TimerWorker = _behind_cli(Timer)
+    for theirs, ours in ((cli.worker, commands.WORKER), (cli.timer, commands.TIMER)):
+        theirs.params, theirs.callback, theirs.help = ours.params, ours.callback, ours.help
     cli.server.callback = _refuse_server
-
-
-def _behind_cli(kind: type[Any]) -> Any:
-    """Return ``kind`` with its errors as the CLI shows errors: one line, exit code 1."""
-
-    class BehindCli(kind):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            try:
-                super().__init__(*args, **kwargs)
-            except TasksError as error:
-                raise click.ClickException(str(error)) from error
-
-        async def run(self) -> None:
-            try:
-                await super().run()
-            except TasksError as error:
-                raise click.ClickException(str(error)) from error
-
-    return BehindCli
-
-
-def _ask_for_profile(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    context.obj["rearq"].process.profiled = value
 
 
 @click.pass_context
