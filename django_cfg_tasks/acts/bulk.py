@@ -6,14 +6,18 @@ Importing this declares it and no more: every worker imports it, and needs the f
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from django_cfg_tasks.context import JobContext
 from django_cfg_tasks.options import TaskOptions
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.task import SyncTask
+
+if TYPE_CHECKING:
+    from django_cfg_tasks.models import TaskLog
 
 PAGE = 200
 MOST_REASONS = 20
@@ -25,31 +29,52 @@ def act_on_logs(ctx: JobContext, action: str, query: dict[str, str], last: int) 
 
     It may be interrupted and run again: new jobs have ids that depend on this one's and the old's.
     """
-    from django_cfg_tasks.acts import jobs
     from django_cfg_tasks.history.filters import filtered_by
     from django_cfg_tasks.models import TaskLog
 
+    return act_on_rows(
+        action, filtered_by(query, TaskLog.objects.all()), last,
+        key=ctx.job_id, stopping=lambda: ctx.canceled, progress=ctx.progress,
+    )  # fmt: skip
+
+
+def act_on_rows(
+    action: str,
+    rows: QuerySet[TaskLog],
+    last: int,
+    *,
+    key: str,
+    stopping: Callable[[], bool] = lambda: False,
+    progress: Callable[[float, str], None] = lambda fraction, message: None,
+) -> dict[str, Any]:
+    """Retry or cancel the jobs of all ``rows`` up to the id ``last``, here and now, but for the job ``key`` itself.
+
+    New jobs have ids that depend on ``key`` and on the old's: it may be done again. ``stopping`` is asked before each
+    page, ``progress`` told after it.
+    """
+    from django_cfg_tasks.acts import jobs
+
     met, acted, after = 0, 0, 0
     refused: Counter[str] = Counter()
-    rows = filtered_by(query, TaskLog.objects.filter(pk__lte=last)).order_by("pk")
-    while not ctx.canceled:
+    rows = rows.filter(pk__lte=last).order_by("pk")
+    while not (stopped := stopping()):
         page = list(rows.filter(pk__gt=after).values_list("pk", "job_id")[:PAGE])
         if not page:
             break
         after = page[-1][0]
         met += len(page)
         # Itself is among them where the filter is wide.
-        wanted = {job_id: f"{ctx.job_id}:{pk}" for pk, job_id in page if job_id != ctx.job_id}
+        wanted = {job_id: f"{key}:{pk}" for pk, job_id in page if job_id != key}
         outcome = jobs.retry_many(wanted) if action == "retry" else jobs.cancel_many(list(wanted))
         acted += len(outcome.done)
         refused.update(outcome.refused.values())
-        ctx.progress(after / last, f"{acted} of {met}")
+        progress(after / last, f"{acted} of {met}")
     return {
         "action": action,
         "met": met,
         "acted_on": acted,
         "refused": dict(refused.most_common(MOST_REASONS)),
-        "complete": not ctx.canceled,
+        "complete": not stopped,
     }
 
 

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from django_cfg_tasks.exceptions import TasksError
+from django_cfg_tasks.management.moments import SINCE, parse_since
+from django_cfg_tasks.management.tables import as_json
 from django_cfg_tasks.sync import SyncReport, sync
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_AGE = re.compile(r"(\d{1,9})\s*([smhdw])", re.IGNORECASE)
-
-
-def parse_since(text: str) -> dt.datetime:
-    """Read an age (``2h``, ``3d``) or a moment (ISO 8601; Django's time zone where it names none), as UTC."""
-    try:
-        if match := _AGE.fullmatch(text.strip()):
-            return dt.datetime.now(dt.UTC) - dt.timedelta(**{_UNITS[match[2].lower()]: int(match[1])})
-        moment = parse_datetime(text.strip())
-        if moment is not None:
-            if timezone.is_naive(moment):
-                moment = timezone.make_aware(moment, timezone.get_default_timezone())
-            return moment.astimezone(dt.UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise CommandError(f"--since {text!r} is neither an age such as 2h or 3d nor a time such as 2025-10-30T12:00.")
 
 
 class Command(BaseCommand):
@@ -41,9 +22,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--since",
-            metavar="2h|3d|TIME",
+            metavar=SINCE,
             help="Only jobs enqueued since then: an age (30m, 2h, 3d, 1w) or a time in ISO 8601. Default: all.",
         )
+        parser.add_argument("--json", action="store_true", help="Print what was done as JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         since: dt.datetime | str | None = options["since"]
@@ -63,6 +45,9 @@ class Command(BaseCommand):
             raise CommandError(
                 f"The task log can't be written: {error} Is the database up, and was 'manage.py migrate' run?"
             ) from error
+        if options["json"]:
+            self.stdout.write(as_json(report))
+            return
         which = f"enqueued since {since:%Y-%m-%d %H:%M:%S} UTC" if since else "in all"
         self.stdout.write(
             self.style.SUCCESS(f"{report.read:,} jobs read ({which}), {report.written:,} rows up to date.")
