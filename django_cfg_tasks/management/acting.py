@@ -17,8 +17,10 @@ from django_cfg_tasks.management import names
 from django_cfg_tasks.management.asking import actor, add_no_input, add_user, confirm, in_plain_words
 from django_cfg_tasks.management.tables import as_json
 from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.recorder import recorder
 from django_cfg_tasks.registry import tasks
 
+SECONDS_FOR_HISTORY = 3.0
 MOST_NAMES = 8
 """Tasks whose jobs are counted one by one in what is asked."""
 _NO_JOB = "No job has this id."
@@ -80,6 +82,10 @@ class ActingCommand(BaseCommand):
             else:
                 self._act_on_all({**self.needed(), **query}, user, options)
 
+    def _await_history(self) -> None:
+        """Wait a moment until the history knows of what was done, so that the next command sees it."""
+        recorder.flush(SECONDS_FOR_HISTORY)
+
     # Those that are named
 
     def _act_on_ids(self, ids: list[str], user: Any, options: Mapping[str, Any]) -> None:
@@ -88,6 +94,7 @@ class ActingCommand(BaseCommand):
             self._say({"met": len(logs), "dry_run": True}, f"{len(logs)} job(s) of these are known.", options)
             return
         outcome, words = self.act(ids)
+        self._await_history()
         refused = {
             job_id: why if job_id in logs or "deleted" not in why else _NO_JOB
             for job_id, why in outcome.refused.items()
@@ -124,6 +131,7 @@ class ActingCommand(BaseCommand):
             self.stderr.write(text)
             confirm("Are you sure?")
         report = bulk.act_on_rows(self.action, rows, last, key=uuid4().hex, progress=self._progress(options))
+        self._await_history()
         audit.record(user, f"{self.action}: {report['acted_on']} of {report['met']}", f"All jobs with {query}")
         said = [self.style.SUCCESS(f"{report['acted_on']:,} job(s) {self.done}.")]
         said += [f"{count:,} not: {why}" for why, count in report["refused"].items()]

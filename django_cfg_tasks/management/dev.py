@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import socket
 import tempfile
 import threading
@@ -26,7 +25,7 @@ from django_cfg_tasks.worker.supervisor import NUMBER, Child, OnError, Superviso
 
 HERE = ("localhost", "127.0.0.1", "::1")
 KNOCK_SECONDS = 2.0
-_COLORS = itertools.cycle((36, 32, 33, 35, 34))  # cyan, green, yellow, magenta, blue
+_COLORS = (36, 32, 33, 35)  # cyan, green, yellow, magenta
 _RED = 31
 
 
@@ -44,7 +43,7 @@ def run(program: Sequence[str], options: dict[str, Any], out: Any, *, color: boo
     config = get_config().rearq
     embedded_folder = _ensure_embedded(config)
     queues = [word for queue in options["queue"] for word in ("--queue", queue)]
-    django = [f"--settings={os.environ['DJANGO_SETTINGS_MODULE']}", *(["--force-color"] if color else [])]
+    django = _djangos(options, color=color)
     children = [
         *_redis(config),
         *([] if options["no_web"] else [_web(program, options["addrport"], django)]),
@@ -70,6 +69,12 @@ def _web(program: Sequence[str], addrport: str | None, django: Sequence[str]) ->
 def _part(program: Sequence[str], name: str, options: Sequence[str]) -> Child:
     command = [*program, "rearq", name, *options]
     return Child(name, command, {NUMBER: "1", **_plain()}, on_error=OnError.AWAIT_CHANGE, reloads=True)
+
+
+def _djangos(options: dict[str, Any], *, color: bool) -> list[str]:
+    """Return Django's own options for the others: those of this command line."""
+    words = [f"--{name}={options[name]}" for name in ("settings", "pythonpath") if options[name]]
+    return [*words, "--force-color" if color else "--no-color"]
 
 
 def _plain() -> dict[str, str]:
@@ -153,7 +158,7 @@ class _Screen:
     def __init__(self, out: TextIO, names: Sequence[str], *, color: bool) -> None:
         self._out = out
         self._width = max(map(len, ("dev", *names)))
-        self._colors = dict(zip(names, _COLORS, strict=False)) if color else {}
+        self._colors = dict(zip(names, itertools.cycle(_COLORS), strict=False)) if color else {}
         self._lock = threading.Lock()
         self._color = color
 

@@ -17,6 +17,7 @@ from django.core.management.base import CommandError
 
 from tests.docs.pages import ROOT
 
+_VALUE = "(?:TEXT|INTEGER)"
 _ASSIGNMENT = re.compile(r"[A-Z_]+=")
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(\[(?P<extras>[\w,]+)\])?(?P<version>[=<>~!].*)?")
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -28,6 +29,12 @@ def commands(text: str) -> list[list[str]]:
     lines = text.replace("\\\n", " ").splitlines()
     words = [shlex.split(part, comments=True) for line in lines for part in line.split("&&")]
     return [line for line in words if line]
+
+
+def entered(text: str) -> list[list[str]]:
+    """Return the words of each command of a console, whose other lines are what is printed."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [shlex.split(line.removeprefix("$ ")) for line in lines if line.startswith("$ ")]
 
 
 def check(words: list[str]) -> None:
@@ -77,9 +84,9 @@ def _check_rearq(command: str, arguments: list[str]) -> None:
     takes_value = False
     for word in arguments:
         if word.startswith("-"):
-            option = re.search(rf"(?:^|[\s,]){re.escape(word.split('=')[0])}(?= TEXT|[\s,])(?P<value>[^\n]*)", text)
+            option = re.search(rf"(?:^|[\s,]){re.escape(word.split('=')[0])}(?= {_VALUE}|[\s,])(?P<value>[^\n]*)", text)
             assert option, f"rearq {command} has no option {word}:\n{text}"
-            takes_value = " TEXT" in option["value"] and "=" not in word
+            takes_value = bool(re.search(f" {_VALUE}", option["value"])) and "=" not in word
         else:
             assert takes_value, f"rearq {command} takes no argument {word}"
             takes_value = False

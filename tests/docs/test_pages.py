@@ -23,7 +23,7 @@ DRIVER = Path(__file__).with_name("driver.py")
 REDIS_URL = "redis://localhost:6379/0"
 OUR_APPS = '    "rest_framework",\n    "django_cfg_tasks",\n    "shop",\n'
 SETTINGS_FILE = "project/settings.py"
-PYTHON = ("python", "setup", "check", "http")
+STEPS = ("python", "setup", "check", "http", "console")
 DATA: dict[str, Callable[[str], Any]] = {
     "toml": tomllib.loads,
     "yaml": yaml.safe_load,
@@ -36,7 +36,7 @@ DATA: dict[str, Callable[[str], Any]] = {
 
 def runs(page: Path) -> bool:
     """Tell whether a page has Python to run (settings that are each on their own are another test's)."""
-    return any(block.kind in PYTHON for block in pages.blocks(page)) and "variants" not in pages.options(page)
+    return any(block.kind in STEPS for block in pages.blocks(page)) and "variants" not in pages.options(page)
 
 
 def ids(page: Path) -> str:
@@ -85,10 +85,10 @@ def run_steps(page: Path, project: TaskProject) -> None:
     steps = [
         {"kind": block.kind, "text": block.text, "place": block.place, "line": block.line}
         for block in pages.blocks(page)
-        if block.kind in PYTHON and not block.path
+        if block.kind in STEPS and not block.path
     ]
     project.write("steps.json", json.dumps(steps))
-    project._run([sys.executable, str(copied(DRIVER, project)), "steps.json"], 60)
+    project._run([sys.executable, str(copied(DRIVER, project)), "steps.json"], 100)
 
 
 def copied(file: Path, project: TaskProject) -> Path:
@@ -129,13 +129,15 @@ def test_settings(block: Block, make_project: Callable[..., TaskProject]) -> Non
 def test_commands_and_data(page: Path) -> None:
     """Shell commands name what exists, data parses, and no block is of a kind that no test looks at."""
     for block in pages.blocks(page):
-        if block.kind == "bash":
-            for words in shell.commands(block.text):
+        if block.kind in ("bash", "console"):
+            for words in shell.commands(block.text) if block.kind == "bash" else shell.entered(block.text):
                 try:
                     shell.check(words)
                 except AssertionError as error:
                     raise AssertionError(f"{block.place}: {error}") from error
-        elif block.kind in DATA:
+        if block.kind in DATA:
             DATA[block.kind](block.text)
         else:
-            assert block.kind in (*PYTHON, *pages.HIDDEN), f"{block.place}: nothing tests a block of {block.kind!r}"
+            assert block.kind in ("bash", *STEPS, *pages.HIDDEN), (
+                f"{block.place}: nothing tests a block of {block.kind!r}"
+            )

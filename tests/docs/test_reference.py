@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import tomllib
 from typing import Any
 
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
+from django.core.management import get_commands, load_command_class
+from django.core.management.base import BaseCommand
 from pydantic.fields import FieldInfo
 
 from django_cfg_tasks import RearqConfig, TaskConfig, exceptions
@@ -15,6 +18,8 @@ from django_cfg_tasks.checks import configuration, deployment
 from tests.docs import pages
 
 REFERENCE = pages.ROOT / "docs" / "reference"
+COMMANDS = [name for name, app in get_commands().items() if app == "django_cfg_tasks"]
+DJANGO_OPTIONS = {option for action in BaseCommand().create_parser("", "")._actions for option in action.option_strings}
 _SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
 
 
@@ -66,6 +71,21 @@ def test_checks() -> None:
     constants = [*vars(configuration).values(), *vars(deployment).values()]
     known = [value for value in constants if re.fullmatch(r"django_cfg_tasks\.[EWI]\d+", str(value))]
     assert headings == known
+
+
+def test_command_line() -> None:
+    page = REFERENCE / "cli.md"
+    parsers = {name: load_command_class("django_cfg_tasks", name).create_parser("manage.py", name) for name in COMMANDS}
+    (parts,) = (action for action in parsers.pop("rearq")._actions if isinstance(action, argparse._SubParsersAction))
+    for name, parser in {**parsers, **parts.choices}.items():
+        actual = [
+            max(action.option_strings, key=len) if action.option_strings else str(action.metavar or action.dest)
+            for action in parser._actions
+            if action.help is not argparse.SUPPRESS and not set(action.option_strings) & DJANGO_OPTIONS
+        ]
+        rows = pages.table(page, name) if actual else []
+        shown = [re.split(r"[ `]", row[0].strip("`"))[0] for row in rows]
+        assert sorted(shown) == sorted(name.replace("--noinput", "--no-input") for name in actual), name
 
 
 def test_rest_endpoints() -> None:
