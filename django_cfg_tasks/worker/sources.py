@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from django.utils import autoreload
+import django.template  # noqa: F401 - watches templates
+from django.utils import autoreload, translation
 
 
 def watch(changed: Callable[[object], None]) -> None:
@@ -20,6 +21,7 @@ def watch(changed: Callable[[object], None]) -> None:
     reloader = _Reloader(changed)
     for folder, pattern in _folders():
         reloader.watch_dir(folder, pattern)
+    translation.get_language()  # whoever watches templates and translations has to be there by now
     autoreload.autoreload_started.send(sender=reloader)
     threading.Thread(target=reloader.run_loop, name="django_cfg_tasks-sources", daemon=True).start()
 

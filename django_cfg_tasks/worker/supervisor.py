@@ -70,11 +70,11 @@ class Child:
 
 
 class Supervisor:
-    """Keeps ``children`` running until a signal, or until it must give up. ``tell`` is given a line for
-    people, and whether it is one of something gone wrong.
+    """Keeps ``children`` running until a signal, or until it must give up.
 
-    ``show`` is given each line that a child prints; without it, children print where this process does. ``watch``
-    is called once with a function, to be called from any thread with the path of code that has changed.
+    ``tell`` is given lines for people, and whether something has gone wrong. ``show`` is given each line that a child
+    prints; without it, children print where this process does. ``watch`` is called once with a function, to be called
+    from any thread with the path of code that has changed.
     """
 
     def __init__(
@@ -224,7 +224,8 @@ class Supervisor:
         self._signals += 1
         running = self._running()
         if self._signals == 1:
-            self._tell(f"{number.name}: {len(running)} process(es) are told to end, and a second signal too.", False)
+            told = f"{len(running)} process(es) are told to end"
+            self._tell(f"{number.name}: {told}. A second signal skips the wait.", False)
             self._end(running)
             self._end_those_that_stay()
         elif self._signals == 2:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
@@ -147,6 +148,38 @@ def test_reload(project: TaskProject) -> None:
     assert project.json(PATIENT_STATE) == ["success", 0, ["released", "success"]]
 
 
+def test_what_counts_as_code(make_project: Callable[..., TaskProject]) -> None:
+    files = {
+        "shop/extra/__init__.py": "",
+        "shop/extra/unused.py": "",
+        "shop/templates/mail.html": "",
+        "shop/locale/de/LC_MESSAGES/django.mo": "",
+        ".venv/other.py": "",
+    }
+    project = make_project(files={**files, "shop/notes.txt": ""}, migrate=False)
+    watcher = project.start_code(
+        "import time\nfrom django_cfg_tasks.worker import sources\n"
+        "sources.watch(lambda path: print(f'<{path}>', flush=True))\ntime.sleep(60)",
+        name="watcher",
+    )
+    changing = ["shop/notes.txt", ".venv/other.py", "shop/tasks.py", *list(files)[1:4]]
+    now = time.time()
+
+    def seen() -> set[str]:
+        return {os.path.relpath(path, project.folder.resolve()) for path in re.findall("<(.*)>", watcher.output)}
+
+    def change() -> bool:
+        # Again and again, as what it has not seen yet does not count as changed.
+        nonlocal now
+        now += 2
+        for path in changing:
+            os.utime(project.folder / path, (now, now))
+        return seen() >= set(changing[2:])
+
+    wait_until(change, "all changes are seen", timeout=30)
+    assert seen() == set(changing[2:])
+
+
 def test_dev(make_project: Callable[..., TaskProject]) -> None:
     """One command starts what a developer needs, Redis too; one that dies comes back; Ctrl-C leaves nothing."""
     redis_port, web_port = free_port(), free_port()
@@ -159,7 +192,7 @@ def test_dev(make_project: Callable[..., TaskProject]) -> None:
     dev = project.managed("rearq", "dev", str(web_port), name="dev")
     dev.wait_for_log(r"^worker \| .*consumes default", timeout=60)
     dev.wait_for_log(r"^timer  \| .*leads\.", timeout=60)
-    dev.wait_for_log(r"^web    \| Starting development server", timeout=60)
+    dev.wait_for_log(r"^web    \| Starting (WSGI )?development server", timeout=60)
     (killed,) = workers_of(dev, 1)
 
     def served() -> Any:

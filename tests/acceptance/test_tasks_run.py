@@ -50,6 +50,6 @@ def test_a_job_is_followed(project: TaskProject) -> None:
 
 
 def test_nobody_takes_the_job(project: TaskProject) -> None:
-    run = project.managed("tasks_run", "gated", "--timeout", "10", name="run")
+    run = project.managed("tasks_run", "gated", "--timeout", "6", name="run")
     run.wait_for_log("No worker takes from the queue default. Start one: manage.py rearq worker", timeout=60)
     assert run.wait() == 3
