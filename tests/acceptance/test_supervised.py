@@ -71,8 +71,8 @@ def test_several_processes(project: TaskProject, command: str) -> None:
         if command == "rearq"
         else project.managed("rearq", *options, name="parent")
     )
-    killed = workers_of(parent, 3)[1]
-    assert len(re.findall("Timer .* started", parent.output)) == 1
+    with_timer = int(parent.wait_for_log(r"Timer rearq-.*-(\d+)-\w{6}-timer started")[1])
+    killed = next(pid for pid in workers_of(parent, 3) if pid != with_timer)
     assert set(re.findall(r"rearq-one-(\d)-\w{6} \(", parent.output)) == {"1", "2", "3"}
     os.kill(killed, signal.SIGKILL)
     parent.wait_for_log(rf"worker \d \(process {killed}\) was killed by SIGKILL\. It is started again\.")
@@ -84,6 +84,7 @@ def test_several_processes(project: TaskProject, command: str) -> None:
     assert parent.wait() == 0
     assert all(gone(pid) for pid in workers)
     assert len(re.findall(r"Worker \S+ ended", parent.output)) == 3
+    assert len(re.findall(r"Timer \S+ started", parent.output)) == 1
     assert set(runs(project.folder).values()) == {1}
     assert "Traceback" not in parent.output
 
