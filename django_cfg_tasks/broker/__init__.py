@@ -10,9 +10,10 @@ import asyncio
 import functools
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
+from itertools import chain
 from typing import Any, NoReturn, TypeVar
 
 import redis.asyncio
@@ -135,16 +136,16 @@ class Broker:
         await self._ask(self._scripts["groups"](keys=keys.streams(queues), args=[group]))
 
     async def fetch(
-        self, queues: Sequence[str], group: str, consumer: str, count: int, favoured: str | None = None, share: int = 0
+        self, queues: Sequence[str], group: str, consumer: str, count: int, shares: Mapping[str, int] | None = None
     ) -> list[Entry]:
         """Return up to ``count`` new entries, earlier queues first, without waiting.
 
-        Only ``share`` entries of the queue ``favoured`` go before all.
+        So many of a queue as it has in ``shares``, ``count`` at most in all, are among them whatever waits before it.
         """
         _ = self.client
-        first, most = (queues.index(favoured) + 1, min(share, count)) if favoured is not None else (1, 0)
+        numbered = [(queues.index(queue) + 1, share) for queue, share in (shares or {}).items()]
         flat = await self._ask(
-            self._scripts["fetch"](keys=keys.streams(queues), args=[group, consumer, count, first, most])
+            self._scripts["fetch"](keys=keys.streams(queues), args=[group, consumer, count, *chain(*numbered)])
         )
         return _entries(json.loads(flat))
 

@@ -104,9 +104,10 @@ class Intake:
             if len(entries) < count:  # else there may be more
                 self._take_over_at = time.monotonic() + self._pace
         if not entries:
-            favoured, share = self._priorities.favoured() or (None, 0)
-            entries = await self._broker.fetch(self._queues, self._group, self._consumer, count, favoured, share)
-            self._priorities.count(entries)
+            shares = self._priorities.shares(count)
+            entries = await self._broker.fetch(self._queues, self._group, self._consumer, count, shares)
+            self._priorities.count(entries, shares)
+            entries = self._priorities.arranged(entries) if shares else entries
         if not entries:
             entries = await self._reader.wait(self._queues, self._group, self._consumer)
         first = self._first_rings(entries)

@@ -93,9 +93,7 @@ class Slots:
         if self._alone or suspect:
             return 0 if held else 1
         prefetch = min(int(self._rate * PREFETCH_SECONDS), MOST_PREFETCHED)
-        room = self._config.max_jobs + prefetch - held
-        # While much is ready a few more are not worth the way: half of it lasts until the other half is here.
-        return room if len(self._ready) <= prefetch // 2 else 0
+        return self._config.max_jobs + prefetch - held
 
     def accept(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> None:
         """Take jobs in, and start them as far as there are slots."""
