@@ -112,7 +112,7 @@ coverage: $(VENV)/installed  ## run all tests and show which branches they miss
 bench: $(VENV)/installed  ## measure the engine and the limit of its servers, write docs/explanation/performance.md
 	$(BIN)/python -m benchmarks.engine $(ARGS)
 
-bench-scale: $(VENV)/installed  ## the same with millions of rows, many queues and workers, in twenty minutes
+bench-scale: $(VENV)/installed  ## the same with millions of rows, many queues and workers, six minutes
 	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 bench-space: $(VENV)/installed  ## measure what jobs take of disk and memory, write docs/explanation/scaling.md
