@@ -41,23 +41,6 @@ _USER_KEY = TaskLog._meta.get_field("user").target_field
 Values = dict[str, Any]
 """A row: one Python value for each column of TaskLog but its id, or for some of them."""
 
-END = frozenset(
-    [
-        "job_id",
-        "status",
-        "success",
-        "worker_id",
-        "result",
-        "attempts",
-        "start_time",
-        "finish_time",
-        "duration_ms",
-        "updated_at",
-        "revision",
-    ]
-)
-"""The columns that change when a job succeeds at its first attempt, and the one that tells which."""
-
 
 def values(record: JobRecord) -> Values:
     """Return the row of ``record``. ValueError for a number that has too many digits to be read back; else nothing."""
@@ -102,7 +85,7 @@ def values(record: JobRecord) -> Values:
 
 
 def end(record: JobRecord) -> Values | None:
-    """Return what changes in the row of a job that has succeeded at once, or None if it may be more than `END`.
+    """Return what changes in the row of a job that has succeeded at once, or None if it may be more than this.
 
     It may be where there was an attempt before, or progress, and where the row's arguments are hidden by what only
     those know who know the task: whoever wrote the row may not have been one of them.

@@ -26,7 +26,7 @@ from pydantic_core import to_json
 from django_cfg_tasks.jobs import FINAL, JobRecord
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder.merge import latest
-from django_cfg_tasks.recorder.rows import END, Values, bare, end, values
+from django_cfg_tasks.recorder.rows import Values, bare, end, values
 
 logger = logging.getLogger("django_cfg_tasks.recorder")
 
@@ -49,7 +49,6 @@ Fields = Sequence["Field[Any, Any]"]
 """Columns of TaskLog, as Django's fields."""
 
 _ALL = [field for field in TaskLog._meta.concrete_fields if not field.primary_key]
-_END = [field for field in _ALL if field.attname in END]
 _FINAL = ", ".join(f"'{status.value}'" for status in sorted(FINAL))
 _FIRST_RUN = 1  # the revision of a job whose first run is under way
 _ARRAY_LENGTH = {"postgresql": "JSONB_ARRAY_LENGTH", "sqlite": "JSON_ARRAY_LENGTH", "mysql": "JSON_LENGTH"}
@@ -81,8 +80,9 @@ def _end(records: list[JobRecord], alias: str) -> set[str]:
     ended: set[str] = set()
     size = _rows_per_statement(connection)
     for start in range(0, len(rows), size):
+        changed = [field for field in _ALL if field.attname in rows[0]]
         try:
-            ended.update(job_id for (job_id,) in _execute(_update, rows[start : start + size], _END, alias))
+            ended.update(job_id for (job_id,) in _execute(_update, rows[start : start + size], changed, alias))
         except DATA_ERRORS:
             continue  # whole rows are looked at one by one, and what is wrong with one is said there
     return ended
