@@ -22,6 +22,7 @@ from tests.servers import (
     end,
     find_postgres_bin,
     free_port,
+    launch,
     plain_environment,
     tail,
 )
@@ -202,17 +203,7 @@ class PostgresServer:
         command = [str(self.bin / "postgres"), "-D", str(self._data)]
         for setting in settings:
             command += ["-c", setting]
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.folder,
-                env=plain_environment(),
-                start_new_session=True,
-                **self._as_user,
-            )
+        self._process = launch(command, folder=self.folder, log=self.log, **self._as_user)
 
     def _answers(self) -> bool:
         try:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import redis
 
-from tests.servers import ServerFailed, end, find_redis_server, free_port, plain_environment, tail
+from tests.servers import ServerFailed, end, find_redis_server, free_port, launch, tail
 from tests.waiting import NotInTime, wait_until
 
 START_TIMEOUT = 20
@@ -198,17 +198,7 @@ class RedisServer:
         for name, value in options.items():
             command += [f"--{name}", value]
         self.log.unlink(missing_ok=True)
-        with self.log.open("wb") as log:
-            # A session of its own: Ctrl-C in the terminal stops the tests, and they stop Redis.
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.folder,
-                env=plain_environment(),
-                start_new_session=True,
-            )
+        self._process = launch(command, folder=self.folder, log=self.log)
 
     def _refuse(self, client: redis.Redis, code: str) -> None:
         if code in ("READONLY", "MASTERDOWN"):

@@ -14,7 +14,7 @@ from typing import Any, Self
 import redis
 
 from tests.redis_server import RedisServer, connected
-from tests.servers import end, free_port, plain_environment
+from tests.servers import end, free_port, launch
 from tests.waiting import wait_until
 
 MASTER = "mymaster"
@@ -116,18 +116,8 @@ class Sentinels:
             f"sentinel down-after-milliseconds {MASTER} {DOWN_SECONDS * 1000}\n"
             f"sentinel failover-timeout {MASTER} 5000\n"
         )
-        with (self.folder / f"{number}.log").open("wb") as log:
-            self._processes.append(
-                subprocess.Popen(
-                    [str(self.servers[0].executable), str(file), "--sentinel"],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=self.folder,
-                    env=plain_environment(),
-                    start_new_session=True,
-                )
-            )
+        command = [str(self.servers[0].executable), str(file), "--sentinel"]
+        self._processes.append(launch(command, folder=self.folder, log=self.folder / f"{number}.log"))
         self.ports.append(port)
 
     def _knows_all(self, port: int) -> bool:

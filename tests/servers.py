@@ -13,7 +13,9 @@ import random
 import shutil
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 # Below the range from which Linux and macOS take the ports of outgoing connections: a server that is
 # restarted finds its port free again.
@@ -84,6 +86,24 @@ def tail(log: Path, lines: int = 30) -> str:
     if not log.exists():
         return ""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def launch(command: Sequence[str], *, folder: Path, log: Path, **as_user: Any) -> subprocess.Popen[bytes]:
+    """Start a server in ``folder``; what it prints goes to ``log``.
+
+    In a session of its own: Ctrl-C in the terminal stops the tests, and they stop the server.
+    """
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=plain_environment(),
+            start_new_session=True,
+            **as_user,
+        )
 
 
 def end(process: subprocess.Popen[bytes], signum: int, timeout: float) -> None:

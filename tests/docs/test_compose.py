@@ -13,11 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from django_cfg_tasks import RearqConfig
-from django_cfg_tasks.recorder import writer
-from django_cfg_tasks.worker import process, slots, threads
-from django_cfg_tasks.worker import worker as worker_module
 from tests.docs import pages, shell
+from tests.docs.ladder import LADDER_SECONDS
 from tests.project import TaskProject
 
 FILE = pages.ROOT / "docker-compose.yml"
@@ -58,14 +55,7 @@ def test_commands_exist(name: str) -> None:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_the_grace_period_exceeds_the_shutdown_ladder(name: str) -> None:
-    ladder = (
-        RearqConfig().shutdown_timeout
-        + max(slots.UNWIND_SECONDS, threads.GRACE_SECONDS)
-        + worker_module.DRAIN_SECONDS
-        + process.FLUSH_SECONDS
-        + writer.EXIT_TIMEOUT
-    )
-    assert seconds(SERVICES[name]["stop_grace_period"]) >= ladder + 5
+    assert seconds(SERVICES[name]["stop_grace_period"]) >= LADDER_SECONDS + 5
 
 
 def test_the_shop_reads_the_environment_that_it_is_given() -> None:

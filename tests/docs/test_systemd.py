@@ -10,11 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from django_cfg_tasks import RearqConfig
-from django_cfg_tasks.recorder import writer
-from django_cfg_tasks.worker import process, slots, threads
-from django_cfg_tasks.worker import worker as worker_module
 from tests.docs import pages, shell
+from tests.docs.ladder import LADDER_SECONDS
 
 FOLDER = pages.ROOT / "deploy" / "systemd"
 SERVICES = ("rearq-worker@.service", "rearq-timer.service")
@@ -52,12 +49,5 @@ def test_commands_exist(unit: str) -> None:
 
 @pytest.mark.parametrize("unit", SERVICES)
 def test_the_time_to_stop_exceeds_the_shutdown_ladder(unit: str) -> None:
-    ladder = (
-        RearqConfig().shutdown_timeout
-        + max(slots.UNWIND_SECONDS, threads.GRACE_SECONDS)
-        + worker_module.DRAIN_SECONDS
-        + process.FLUSH_SECONDS
-        + writer.EXIT_TIMEOUT
-    )
-    assert float(value(unit, "TimeoutStopSec")) >= ladder + 5
+    assert float(value(unit, "TimeoutStopSec")) >= LADDER_SECONDS + 5
     assert value(unit, "KillSignal") == "SIGTERM"
