@@ -163,6 +163,7 @@ def test_a_comparison_that_failed_is_done_again_by_itself(project: TaskProject, 
 
 
 def test_mending_beside_a_running_worker_disturbs_nothing(project: TaskProject) -> None:
+    (project.folder / "main.py").write_text(MAIN)  # a recorder that drops nothing, so that all rows are the worker's
     mending = project.start_code(MEND_ALWAYS)
     worker = project.worker()
     project.run(ENQUEUE.format(0, 300))
