@@ -172,6 +172,22 @@ class Store:
         document = outcome_document(outcomes)
         await self._execute(self._sql.insert_results, [document, dumps([outcome.record.id for outcome in outcomes])])
 
+    async def edit(self, record: JobRecord) -> JobRecord | None:
+        """Write a waiting job's arguments, retries and time to expire; None where it waits no more, or never did.
+
+        ConfigurationError where the database has no statement for it.
+        """
+        if self._sql.edit is None:
+            raise ConfigurationError(f"Jobs that wait can't be edited in {self.target.name}.")
+        expire = written_moment(record.expire_time) if record.expire_time is not None else None
+        numbers = str(record.job_retry), str(record.job_retry_after)
+        rows = await self._execute(
+            self._sql.edit, [dumps(record.args), dumps(record.kwargs), *numbers, expire, record.job_id]
+        )
+        records = [record_of(row) for row in rows]
+        await self._load_attempts(records)
+        return records[0] if records else None
+
     async def cancel(self, job_ids: Iterable[str]) -> dict[str, JobRecord]:
         """Cancel those of ``job_ids`` that are not final; return them."""
         rows = await self._execute(self._sql.cancel, [dumps(list(job_ids))])

@@ -89,6 +89,8 @@ class Statements:
     """All that is known of tasks."""
     note_firings: str
     """Tasks as a JSON document (name, fired_until, fired_job) -> nothing."""
+    edit: str | None = None
+    """Args and kwargs as JSON, retries allowed, the pause before one, expire time, job id -> the row, if it waits."""
 
 
 _IS_DISABLED = f"EXISTS (SELECT 1 FROM {TASKS} AS d WHERE d.name = {{task}} AND d.disabled_since IS NOT NULL)"
@@ -134,6 +136,13 @@ def _switch_off(since: str, moment: str = "%s") -> str:
 
 def _switch_on(since: str) -> str:
     return f"UPDATE {TASKS} SET {since} = NULL WHERE name = %s"
+
+
+def _edit(json: str, number: str, moment: str) -> str:
+    return (
+        f"UPDATE {JOBS} SET args = {json}, kwargs = {json}, job_retry = {number}, job_retry_after = {number}, "
+        f"expire_time = {moment} WHERE job_id = %s AND (status || '') IN ('queued', 'deferred') RETURNING {_COLUMNS}"
+    )
 
 
 def _recordset(columns: str) -> str:
@@ -262,6 +271,7 @@ POSTGRESQL = Statements(
         + _recordset("name text, fired_until timestamptz, fired_job text")
         + f" WHERE true {_NOTED}"
     ),
+    edit=_edit("%s::text::jsonb", "%s::text::int", _PG_MOMENT),
 )
 
 
@@ -359,6 +369,7 @@ SQLITE = Statements(
         f"INSERT INTO {TASKS} (name, fired_until, fired_job) SELECT {_json('name', 'fired_until', 'fired_job')} "
         f"FROM json_each(%s) WHERE true {_NOTED}"  # "WHERE true" tells SQLite's parser that ON is no join's
     ),
+    edit=_edit("%s", "CAST(%s AS INT)", "%s"),
 )
 
 STATEMENTS = {"postgresql": POSTGRESQL, "sqlite": SQLITE}

@@ -1,4 +1,4 @@
-"""The command line of workers and timers: their options, and what they start.
+"""The command line of workers, timers and the monitoring server: their options, and what they start.
 
 Declared once, for ReArq's own command and for ``manage.py rearq``, which differ in how they are found and in nothing
 else.
@@ -68,6 +68,27 @@ def _timer(obj: Mapping[str, Any]) -> None:
     _run(rearq, _all_of([Timer(rearq)]), supervised=supervised)
 
 
+@click.pass_obj
+def _server(obj: Mapping[str, Any], host: str, port: int | None) -> None:
+    rearq: DjangoReArq = obj["rearq"]
+    config = rearq.client.rearq_config
+    if not config.server_enabled:
+        raise click.ClickException(
+            "The monitoring server is off. RearqConfig(server_enabled=True) in DJANGO_CFG_TASKS lets it serve, on "
+            f"port {config.server_port} (server_port) of this machine, to Django's staff."
+        )
+    # Its rooms are this process's alone: nobody else has a use for a web server's.
+    from django_cfg_tasks.monitor import serving
+
+    logs.configure("server", None)
+    if obj["verbose"]:
+        logs.ROOT.setLevel("DEBUG")
+    with _in_one_line():
+        serving.check()
+        listener = serving.listen(host, config.server_port if port is None else port)
+    rearq.client.home.start().run_until_complete(serving.serve(rearq.client, listener, rearq.shutdown))
+
+
 WORKER = click.Command(
     "worker",
     help="Start a worker.",
@@ -90,6 +111,15 @@ WORKER = click.Command(
     ],
 )
 TIMER = click.Command("timer", help="Start a timer.", callback=_timer)
+SERVER = click.Command(
+    "server",
+    help="Serve the monitoring pages, for Django's staff.",
+    callback=_server,
+    params=[
+        click.Option(["--host"], default="127.0.0.1", show_default=True, help="The address to listen on."),
+        click.Option(["--port"], type=click.IntRange(0, 65_535), help="The port, instead of server_port."),
+    ],
+)
 
 
 def stand_in() -> Any:
@@ -97,11 +127,7 @@ def stand_in() -> Any:
     return SimpleNamespace(
         worker=click.Command("worker"),
         timer=click.Command("timer"),
-        server=click.Command(
-            "server",
-            help="Start the monitoring server.",
-            context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-        ),
+        server=click.Command("server"),
     )
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-import click
 import redis.asyncio
 from rearq import ReArq
 from rearq.constants import DEFAULT_QUEUE, QUEUE_KEY_PREFIX
@@ -131,14 +130,10 @@ def take_over(cli: Any) -> None:
     from django_cfg_tasks.worker import commands
 
     # The command's arguments are read after this: the command line has our options by then.
-    for theirs, ours in ((cli.worker, commands.WORKER), (cli.timer, commands.TIMER)):
+    for theirs, ours in (
+        (cli.worker, commands.WORKER),
+        (cli.timer, commands.TIMER),
+        (cli.server, commands.SERVER),
+    ):
         theirs.params, theirs.callback, theirs.help = ours.params, ours.callback, ours.help
-    cli.server.callback = _refuse_server
-
-
-@click.pass_context
-def _refuse_server(context: click.Context) -> None:
-    raise click.ClickException(
-        "The monitoring server has no login of its own and is not served. "
-        "Use the Django admin (/admin/tasks/tasklog/) or the REST API (/cfg/tasks/logs/)."
-    )
+        theirs.context_settings = ours.context_settings

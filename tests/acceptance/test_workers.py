@@ -196,14 +196,6 @@ def test_unknown_queue_names_are_refused_on_the_command_line(make_project: Calla
     assert "Traceback" not in worker.output
 
 
-def test_the_monitoring_server_is_not_served_without_a_login(make_project: Callable[..., TaskProject]) -> None:
-    project = make_project(TASKS, files={"shop/ledger.py": LEDGER})
-    server = project.server()
-    assert server.wait() == 1
-    assert "has no login of its own" in server.output
-    assert "Traceback" not in server.output
-
-
 def test_main_without_a_main_py(make_project: Callable[..., TaskProject]) -> None:
     project = make_project(TASKS, files={"shop/ledger.py": LEDGER})
     worker = project.rearq("worker", app="django_cfg_tasks.main:rearq", name="worker")

@@ -208,7 +208,7 @@ class Stage:
             self.processes,
             tasks=TASKS,
             databases={"default": database},
-            tasks_config={"rearq": {"redis_url": redis.url, "max_jobs": 50}},
+            tasks_config={"rearq": {"redis_url": redis.url, "max_jobs": 50, "server_enabled": True}},
             settings=SETTINGS + settings,
             files={
                 "project/urls.py": URLS,
