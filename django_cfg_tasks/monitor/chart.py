@@ -87,7 +87,7 @@ def _drawn() -> Chart:
                 "x": number * (WIDTH + GAP),
                 "middle": number * (WIDTH + GAP) + WIDTH // 2,
                 "date": edge.date(),
-                "label": f"{edge:%d %b}" if number % 5 == len(days) % 5 - 1 or number == len(days) - 1 else "",
+                "label": f"{edge:%d %b}" if (len(days) - 1 - number) % 5 == 0 else "",
                 "parts": parts,
                 "said": said or "none",
             }

@@ -14,6 +14,7 @@ from django_cfg_tasks.history.rows import find
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.monitor import deeds, logs, pages
 from django_cfg_tasks.monitor.deeds import Done, Fields
+from django_cfg_tasks.monitor.doors import refusal, wants_page
 from django_cfg_tasks.monitor.lists import Listed, list_jobs, list_results, result_row
 
 View = Callable[[HttpRequest], HttpResponse]
@@ -30,7 +31,7 @@ def by_method(**views: View) -> View:
         try:
             return chosen(request)
         except PermissionDenied as error:
-            return JsonResponse({"msg": str(error)}, status=403)
+            return refusal(request, str(error), 403)
 
     return view
 
@@ -81,7 +82,7 @@ def _worker_log(request: HttpRequest) -> HttpResponse:
     """The end of a worker's log: a page for people, a text in JSON for machines."""
     name = request.GET.get("name", "")
     text = logs.tail(request.user, name)
-    if "text/html" in request.headers.get("Accept", ""):
+    if wants_page(request):
         return pages.page(request, "log.html", {"page_title": "Worker", "name": name, "text": text})
     return JsonResponse(text, safe=False)
 

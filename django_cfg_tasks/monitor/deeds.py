@@ -102,12 +102,13 @@ def edit(user: Any, fields: Fields) -> Done:
     _require(user, RUN)
     job_id = _job_id(fields)
     log = TaskLog.objects.filter(job_id=job_id).first()
+    if log is None:
+        raise JobNotFoundError(f"The history knows no job {job_id!r}.")
     args, kwargs = _json(fields, "args", list), _json(fields, "kwargs", dict)
-    if log is not None:
-        shown_args, shown_kwargs, _ = masked(log)
-        args, kwargs = (None if args == shown_args else args), (None if kwargs == shown_kwargs else kwargs)
-        if (args is not None or kwargs is not None) and not may_run(user, declared(log.task_name)):
-            raise PermissionDenied(f"The task {log.task_name!r} is not declared with allow_api=True.")
+    shown_args, shown_kwargs, _ = masked(log)
+    args, kwargs = (None if args == shown_args else args), (None if kwargs == shown_kwargs else kwargs)
+    if (args is not None or kwargs is not None) and not may_run(user, declared(log.task_name)):
+        raise PermissionDenied(f"The task {log.task_name!r} is not declared with allow_api=True.")
     job = changes.edit(
         job_id,
         args=args,
@@ -179,7 +180,7 @@ def _require(user: Any, permission: str) -> None:
 
 def _text(fields: Fields, name: str) -> str:
     value = fields.get(name)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or "\0" in value:
         raise InvalidOptionError(f"{name}: a text is needed.")
     return value
 

@@ -72,10 +72,6 @@ def may_look(user: Any) -> bool:
 class Frame(MiddlewareMixin):
     """What is around every answer: the host that was asked for, headers, a line in the log, the end of connections."""
 
-    def __call__(self, request: HttpRequest) -> Any:
-        """Answer, in the thread of the request."""
-        return super().__call__(request)
-
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
         """Refuse hosts that are not ours, as a page elsewhere may have them lead here."""
         try:
@@ -90,8 +86,7 @@ class Frame(MiddlewareMixin):
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         # Without the query, which may name what people look for.
-        user = getattr(request, "user", None)
-        logger.debug("%s %s: %d, for %s", request.method, request.path, response.status_code, user or "nobody")
+        logger.debug("%s %s: %d", request.method, request.path, response.status_code)
         connections.close_all()
         return response
 

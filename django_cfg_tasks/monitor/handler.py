@@ -32,7 +32,8 @@ class MonitorRequest(ASGIRequest):
     def get_host(self) -> str:
         """Return the host that was asked for; DisallowedHost unless it is this machine or one of ALLOWED_HOSTS."""
         host = self.META.get("HTTP_HOST", "")
-        return host if split_domain_port(host)[0] in LOOPBACK else super().get_host()
+        forwarded = settings.USE_X_FORWARDED_HOST and "HTTP_X_FORWARDED_HOST" in self.META
+        return host if not forwarded and split_domain_port(host)[0] in LOOPBACK else super().get_host()
 
 
 class MonitorHandler(ASGIHandler):

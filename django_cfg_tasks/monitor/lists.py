@@ -107,6 +107,8 @@ def result_row(log: TaskLog) -> dict[str, Any]:
 def _found(query: Mapping[str, str], filters: Mapping[str, str]) -> Any:
     logs = TaskLog.objects.all()
     if task := query.get("task"):
+        if "\0" in task:
+            raise AskedWronglyError("task: no name has a null character in it.")
         logs = logs.filter(task_name=task)
     wanted = {theirs: query[name] for name, theirs in filters.items() if query.get(name)}
     try:

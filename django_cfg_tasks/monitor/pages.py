@@ -182,16 +182,8 @@ def favicon(request: HttpRequest) -> HttpResponse:
 def page(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
     """Render a page, with the line that the last act left."""
     session = getattr(request, "session", None)
-    user = getattr(request, "user", None)
     said = session.pop(SAID, None) if session is not None and SAID in session else None
-    text = (
-        _engine()
-        .get_template(template)
-        .render(
-            {"said": said, "person": user, "here": request.get_full_path(), "nav": list(_nav()), **context}, request
-        )
-    )
-    return HttpResponse(text, status=status)
+    return _rendered(request, template, {"said": said, "person": getattr(request, "user", None), **context}, status)
 
 
 def say(request: Any, level: str, text: str, job_id: str | None = None) -> None:
@@ -222,7 +214,14 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def broken(request: HttpRequest) -> HttpResponse:
     """500; what happened is in the log."""
-    return failure(request, "Something went wrong. The log of this server says what.", 500)
+    # Whoever asks: that may be just what can't be told, with SQL away.
+    text = "Something went wrong. The log of this server says what."
+    return _rendered(request, "failure.html", {"page_title": "500", "text": text}, 500)
+
+
+def _rendered(request: HttpRequest, template: str, context: dict[str, Any], status: int) -> HttpResponse:
+    common = {"here": request.get_full_path(), "nav": list(_nav())}
+    return HttpResponse(_engine().get_template(template).render(common | context, request), status=status)
 
 
 def _nav() -> Iterator[tuple[str, str]]:

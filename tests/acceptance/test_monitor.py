@@ -178,6 +178,7 @@ def test_a_second_signal_ends_it_at_once(monitor: Monitor, redis_server: RedisSe
             asking.result()
 
 
+@pytest.mark.long
 def test_who_gets_in(monitor: Monitor) -> None:
     stranger = monitor.browser(user=None)
     for path in ("/", "/worker", "/task", "/job", "/result"):
@@ -209,6 +210,7 @@ def test_who_gets_in(monitor: Monitor) -> None:
     assert "pw" not in re.findall(r"\w+", monitor.process.output)
 
 
+@pytest.mark.long
 def test_what_every_answer_carries_and_whom_it_answers(monitor: Monitor) -> None:
     client = monitor.browser("viewer")
     for path in (
@@ -239,6 +241,7 @@ def test_what_every_answer_carries_and_whom_it_answers(monitor: Monitor) -> None
     assert all("SameSite" in cookie for cookie in cookies)
 
 
+@pytest.mark.long
 def test_pages_elsewhere_can_change_nothing(monitor: Monitor, project: TaskProject) -> None:
     job = project.json("from shop.tasks import nap\nemit(nap.enqueue().job_id)")
     client = monitor.browser()
@@ -259,6 +262,23 @@ def test_pages_elsewhere_can_change_nothing(monitor: Monitor, project: TaskProje
         assert machine.put("/job/cancel", json={"job_id": job}, headers={"Origin": monitor.url}).status_code == 200
 
 
+@pytest.mark.long
+def test_outages_are_answered(monitor: Monitor, project: TaskProject, redis_server: RedisServer) -> None:
+    machine, boss = monitor.basic(), monitor.browser()
+    redis_server.stop()
+    for answer in (boss.get("/worker"), boss.get("/"), machine.delete("/worker", params={"name": "x"})):
+        assert answer.status_code == 503
+    # A job is taken without Redis, and listed.
+    job_id = machine.post("/job", json={"task": "nap", "args": [0]}).json()["job_id"]
+    wait_until(lambda: machine.get("/job/data").json()["total"] == 1, "it is listed")
+    assert job_id in boss.get("/job").text
+    (project.folder / "db.sqlite3").unlink()
+    answer = boss.get("/job")
+    assert (answer.status_code, "Something went wrong" in answer.text) == (500, True)
+    assert "default-src" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.long
 def test_a_viewer_only_looks(monitor: Monitor, project: TaskProject) -> None:
     job = project.json("from shop.tasks import nap\nemit(nap.enqueue().job_id)")
     viewer, runner = monitor.basic("viewer"), monitor.basic("runner")
@@ -286,6 +306,7 @@ def test_a_viewer_only_looks(monitor: Monitor, project: TaskProject) -> None:
     assert runner.post("/job", json={"task": "nightly"}).status_code == 200
 
 
+@pytest.mark.long
 def test_every_page_and_button(monitor: Monitor, project: TaskProject) -> None:
     worker = project.worker("--queue", "mail", "--with-timer")
     worker.wait_for_log("consumes mail", timeout=60)
@@ -357,7 +378,9 @@ def test_every_page_and_button(monitor: Monitor, project: TaskProject) -> None:
     assert data("/job/data", start_time="2100-01-01T00:00")["total"] == 0
     assert data("/job/result", job_id="welcome")["result"] == {"to": "ada", "token": "********"}
     assert data("/job/result", job_id="later") is None
-    assert machine.get("/job/data", params={"status": "lost"}).status_code == 400
+    for query in ({"status": "lost"}, {"task": "\0"}, {"job_id": "\0"}, {"limit": "-1"}, {"offset": "99999999"}):
+        assert machine.get("/job/data", params=query).status_code == 400, query
+    assert machine.put("/job/cancel", json={"job_id": "\0"}).status_code == 400
     older = boss.get("/job?limit=2")
     assert "Older" in older.text
     assert "1 to 2 of 5" in older.text

@@ -287,7 +287,8 @@ def test_a_web_process_that_is_set_up_runs_nothing(tmp_path: Path) -> None:
     answer = ask(
         tmp_path,
         "import django\ndjango.setup()\n"
-        "report(rearq_worker=[n for n in ('rearq.worker', 'rearq.cli', 'rearq.server.app') if n in sys.modules])",
+        "names = ('rearq.worker', 'rearq.cli', 'rearq.server.app', 'django_cfg_tasks.monitor', 'uvicorn')\n"
+        "report(rearq_worker=[n for n in names if n in sys.modules])",
         DJANGO_SETTINGS_MODULE="settings",
     )
     assert (answer["seen"], answer["threads"], answer["handlers"]) == ([], ["MainThread"], [])
