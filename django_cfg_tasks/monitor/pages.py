@@ -37,6 +37,8 @@ SAID = "django_cfg_tasks_said"
 ROWS = 25
 SHORT = 300
 """Characters of arguments and results that a table shows."""
+MOST_WORKERS = 200
+"""That are offered to choose from; each process that ever ran a job has a name of its own."""
 WORKED = dt.timedelta(days=1)
 """For how long back jobs are counted by worker."""
 
@@ -154,7 +156,7 @@ def _list_page(
             "query": query,
             "short": SHORT,
             "known_tasks": sorted({*known["task_name"], *(task.name for task in tasks)}),
-            "known_workers": known["worker_id"],
+            "known_workers": known["worker_id"][:MOST_WORKERS],
             "newer": address(listed.offset - listed.limit) if listed.offset else None,
             "older": address(end) if listed.rows and end < listed.total else None,
             "may_cancel": user.has_perm(CANCEL),
