@@ -18,7 +18,7 @@ PAGES = ("Dashboard", "Worker", "Task", "Job", "Result")
 
 @pytest.fixture
 def page(browser: Browser, stage: Stage) -> Iterator[Page]:
-    """A browser without JavaScript, at the server's door."""
+    """A browser at the server's door."""
     port = free_port()
     server = stage.project.server("--port", str(port), name="monitor")
     server.wait_for_log("monitoring pages are at", timeout=60)
