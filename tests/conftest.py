@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.mysql_server import MySQLServer, process_mysql
 from tests.postgres_server import PostgresServer, process_postgres
 from tests.processes import Processes
 from tests.project import TaskProject
@@ -100,6 +101,21 @@ def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture
+def mysql_server() -> MySQLServer:
+    """A MariaDB (or MySQL), running. It may be stopped and restarted: the next test gets it running."""
+    return start_or_skip(process_mysql).start()
+
+
+@pytest.fixture
+def mysql_database(mysql_server: MySQLServer) -> Iterator[str]:
+    """The name of a fresh database on `mysql_server`; dropped after the test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    mysql_server.create_database(name)
+    yield name
+    mysql_server.start().drop_database(name)
+
+
+@pytest.fixture
 def processes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Processes]:
     """Start real commands; all are killed after the test, and shown if it fails."""
     started = Processes(tmp_path)
@@ -125,6 +141,15 @@ def migrated_postgres(tmp_path_factory: pytest.TempPathFactory) -> str:
     return "migrated"
 
 
+@pytest.fixture(scope="session")
+def migrated_mysql(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a database on `mysql_server` that is like `migrated`."""
+    server = start_or_skip(process_mysql).start()
+    server.create_database("migrated")
+    _migrate(tmp_path_factory.mktemp("migrated"), server.django("migrated"))
+    return "migrated"
+
+
 def _migrate(folder: Path, database: dict[str, Any]) -> None:
     project = TaskProject(folder, Processes(folder), tasks="", databases={"default": database}, tasks_config={})
     project.manage("migrate", "--verbosity=0")
@@ -134,7 +159,7 @@ def _migrate(folder: Path, database: dict[str, Any]) -> None:
 def make_project(request: pytest.FixtureRequest, tmp_path: Path, processes: Processes) -> Callable[..., TaskProject]:
     """Write a Django project with tasks, its database migrated.
 
-    ``tasks`` is the text of ``shop/tasks.py``; ``database`` is "sqlite" (a file in the project), "postgres"
+    ``tasks`` is the text of ``shop/tasks.py``; ``database`` is "sqlite" (a file in the project), "postgres" or "mysql"
     (one fresh database per test) or an entry of DATABASES; ``rearq`` are fields of RearqConfig, further
     keywords those of TaskConfig; ``settings`` is appended to the settings module; ``files`` maps paths to
     texts. Redis is `redis_server` unless ``redis_url`` says otherwise. A second project in one test needs a
@@ -161,6 +186,9 @@ def make_project(request: pytest.FixtureRequest, tmp_path: Path, processes: Proc
         elif database == "postgres":
             server: PostgresServer = request.getfixturevalue("postgres_server")
             database = server.django(request.getfixturevalue("postgres_database"))
+        elif database == "mysql":
+            mysql: MySQLServer = request.getfixturevalue("mysql_server")
+            database = mysql.django(request.getfixturevalue("mysql_database"))
         url = redis_url or request.getfixturevalue("redis_server").url
         project = TaskProject(
             folder,
@@ -175,6 +203,9 @@ def make_project(request: pytest.FixtureRequest, tmp_path: Path, processes: Proc
         if migrate and kind is not None and not own:
             if kind == "sqlite":
                 shutil.copy(request.getfixturevalue("migrated"), folder)
+            elif kind == "mysql":
+                template = request.getfixturevalue("migrated_mysql")
+                request.getfixturevalue("mysql_server").copy_database(template, database["NAME"])
             else:
                 template = request.getfixturevalue("migrated_postgres")
                 request.getfixturevalue("postgres_server").create_database(database["NAME"], template)

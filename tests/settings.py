@@ -1,7 +1,7 @@
 """Django settings of the tests that run in pytest's own process.
 
-SQLite in a file (several connections must see the same rows), or a private PostgreSQL with
-``TEST_DATABASE=postgres``. Redis is the test's own: see the fixture `tasks_config`.
+SQLite in a file (several connections must see the same rows), or a private PostgreSQL or MariaDB with
+``TEST_DATABASE=postgres`` or ``mysql``. Redis is the test's own: see the fixture `tasks_config`.
 """
 
 import os
@@ -59,8 +59,12 @@ def _database() -> dict[str, Any]:
             from tests.postgres_server import process_postgres
 
             return process_postgres().django()
+        case "mysql":
+            from tests.mysql_server import process_mysql
+
+            return process_mysql().django()
         case other:
-            raise ValueError(f"TEST_DATABASE={other}: choose sqlite or postgres")
+            raise ValueError(f"TEST_DATABASE={other}: choose sqlite, postgres or mysql")
 
 
 DATABASES = {"default": _database()}
