@@ -5,33 +5,24 @@ from typing import Any
 from django.db import migrations
 
 from django_cfg_tasks.store import schema
+from django_cfg_tasks.store.steps import drive_cursor
 
-VENDORS = ("postgresql", "sqlite")
+VENDORS = ("postgresql", "sqlite", "mysql")
 
 
 def make(apps: Any, schema_editor: Any) -> None:
     connection = schema_editor.connection
-    if connection.vendor not in VENDORS:
-        return
-    steps = schema.ensure(connection.vendor)
-    rows = []
-    with connection.cursor() as cursor:
-        try:
-            query = next(steps)
-            while True:
-                cursor.execute(query.sql)
-                if query.returns:
-                    names = [column[0] for column in cursor.description]
-                    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-                query = steps.send(rows)
-        except StopIteration:
-            return
+    if connection.vendor in VENDORS:
+        with connection.cursor() as cursor:
+            drive_cursor(cursor, schema.ensure(connection.vendor))
 
 
 def remove(apps: Any, schema_editor: Any) -> None:
-    if schema_editor.connection.vendor in VENDORS:
-        for statement in schema.drop_statements():
-            schema_editor.execute(statement)
+    connection = schema_editor.connection
+    if connection.vendor in VENDORS:
+        with connection.cursor() as cursor:
+            for statement in schema.drop_statements(connection.vendor):
+                cursor.execute(statement)
 
 
 class Migration(migrations.Migration):

@@ -15,7 +15,8 @@ from django_cfg_tasks.exceptions import ConfigurationError
 from django_cfg_tasks.jobs import JobRecord, JobStatus
 from django_cfg_tasks.serialization import dumps
 from django_cfg_tasks.store import schema
-from django_cfg_tasks.store.connection import Connection, Target, missing_driver, target_of_django, target_of_url
+from django_cfg_tasks.store.connection import Connection
+from django_cfg_tasks.store.dialects import STATEMENTS
 from django_cfg_tasks.store.errors import is_deadlock, is_missing_table, is_outage, is_refusal
 from django_cfg_tasks.store.outbox import disabled_through_django, find_through_django, insert_through_django
 from django_cfg_tasks.store.rows import (
@@ -39,8 +40,9 @@ from django_cfg_tasks.store.rows import (
     whole_record_of,
     written_moment,
 )
-from django_cfg_tasks.store.schema import Rows
-from django_cfg_tasks.store.statements import STATEMENTS
+from django_cfg_tasks.store.statements import Procedure, Statement
+from django_cfg_tasks.store.steps import Rows
+from django_cfg_tasks.store.target import Target, missing_driver, target_of_django, target_of_url
 
 __all__ = [
     "OldJob",
@@ -91,15 +93,18 @@ class Store:
             if self._prepared:
                 return
             if not await self.answers():
-                await self.connection.drive(schema.ensure(self.target.vendor))
+                await self.connection.drive_alone(schema.ensure(self.target.vendor))
             self._prepared = True
 
-    async def _execute(self, sql: str, params: list[Any]) -> Rows:
+    async def _execute(self, sql: Statement, params: list[Any]) -> Rows:
         if not self._prepared:
             await self._prepare()
         tries = DEADLOCK_TRIES
         while True:
             try:
+                if isinstance(sql, Procedure):
+                    drive = self.connection.drive if sql.needs_transaction(params) else self.connection.ask
+                    return await drive(sql.steps(params))
                 return await self.connection.execute(sql, params)
             except Exception as error:
                 if is_missing_table(error):
@@ -107,6 +112,10 @@ class Store:
                 tries -= 1
                 if not tries or not is_deadlock(error):
                     raise
+
+    def _number(self, value: int) -> int | str:
+        """Return a number as the statements take it: PostgreSQL's take text, and say so."""
+        return str(value) if self.target.vendor == "postgresql" else value
 
     def _not_migrated(self) -> ConfigurationError:
         return ConfigurationError(
@@ -140,9 +149,12 @@ class Store:
 
     async def load(self, job_ids: Iterable[str], *, attempts: bool = False) -> dict[str, JobRecord]:
         """Return the jobs that exist among ``job_ids``, with their attempts if asked for."""
-        sql = self._sql.select_whole if attempts else self._sql.select
-        rows = await self._execute(sql, [dumps(list(job_ids))])
-        records = [whole_record_of(row) if attempts else record_of(row) for row in rows]
+        if attempts and self._sql.select_whole is not None:
+            rows = await self._execute(self._sql.select_whole, [_array(job_ids)])
+            return {row["job_id"]: whole_record_of(row) for row in rows}
+        records = [record_of(row) for row in await self._execute(self._sql.select, [_array(job_ids)])]
+        if attempts:
+            await self._load_attempts(records)
         return {record.job_id: record for record in records}
 
     async def claim(self, job_ids: Sequence[str], owner: str, deaths: int = NO_LIMIT) -> dict[str, JobRecord]:
@@ -151,21 +163,15 @@ class Store:
         Jobs over which ``deaths`` workers or more have died stay as they are.
         """
         now = dt.datetime.now(dt.UTC).isoformat(sep=" ")
-        rows = await self._execute(self._sql.claim, [owner, now, dumps(list(job_ids)), str(deaths)])
+        rows = await self._execute(self._sql.claim, [owner, now, _array(job_ids), self._number(deaths)])
         records = [record_of(row) for row in rows]
         await self._load_attempts([record for record in records if record.attempt > 1])
         return {record.job_id: record for record in records}
 
     async def record(self, outcomes: Sequence[Outcome]) -> set[int]:
         """Write outcomes and attempts in one transaction; return the row ids of those that took effect."""
-        document = outcome_document(outcomes)
-        if self._sql.record is not None:
-            rows = await self._execute(self._sql.record, [document])
-            return {row["id"] for row in rows}
-        async with self.connection.transaction() as run:
-            taken = [row["id"] for row in await run(self._sql.update, [document])]
-            await run(self._sql.insert_results, [document, dumps(taken)])
-        return set(taken)
+        rows = await self._execute(self._sql.record, [outcome_document(outcomes)])
+        return {row["id"] for row in rows}
 
     async def keep_attempts(self, outcomes: Sequence[Outcome]) -> None:
         """Write the attempts of jobs whose end somebody else has decided meanwhile; one that is written stays."""
@@ -190,15 +196,14 @@ class Store:
 
     async def cancel(self, job_ids: Iterable[str]) -> dict[str, JobRecord]:
         """Cancel those of ``job_ids`` that are not final; return them."""
-        rows = await self._execute(self._sql.cancel, [dumps(list(job_ids))])
+        rows = await self._execute(self._sql.cancel, [_array(job_ids)])
         records = [record_of(row) for row in rows]
         await self._load_attempts(records)
         return {record.job_id: record for record in records}
 
     async def cancel_task(self, task: str, limit: int) -> list[JobRecord]:
         """Cancel up to ``limit`` jobs of ``task`` that are not final, oldest first; return them."""
-        as_text = self.target.vendor == "postgresql"
-        rows = await self._execute(self._sql.cancel_task, [task, str(limit) if as_text else limit])
+        rows = await self._execute(self._sql.cancel_task, [task, self._number(limit)])
         records = [record_of(row) for row in rows]
         await self._load_attempts(records)
         return records
@@ -242,16 +247,14 @@ class Store:
     async def page(self, *, after_id: int, limit: int, since: dt.datetime | None = None) -> list[JobRecord]:
         """Return up to ``limit`` jobs after row ``after_id``, oldest first, with their attempts."""
         earliest = (since or EPOCH).astimezone(dt.UTC).isoformat(sep=" ")
-        as_text = self.target.vendor == "postgresql"
-        params = [str(after_id), earliest, str(limit)] if as_text else [after_id, earliest, limit]
+        params = [self._number(after_id), earliest, self._number(limit)]
         records = [record_of(row) for row in await self._execute(self._sql.page, params)]
         await self._load_attempts(records)
         return records
 
     async def open_page(self, *, after_id: int, limit: int) -> list[OpenJob]:
         """Return up to ``limit`` jobs after row ``after_id`` that are not final, oldest first."""
-        as_text = self.target.vendor == "postgresql"
-        rows = await self._execute(self._sql.open_page, [str(after_id), str(limit)] if as_text else [after_id, limit])
+        rows = await self._execute(self._sql.open_page, [self._number(after_id), self._number(limit)])
         return [open_job_of(row) for row in rows]
 
     async def open_counts(self) -> list[OpenCount]:
@@ -261,7 +264,7 @@ class Store:
 
     async def open_among(self, job_ids: Sequence[str]) -> set[str]:
         """Return those of ``job_ids`` that are not final."""
-        return {row["job_id"] for row in await self._execute(self._sql.open_ids, [dumps(list(job_ids))])}
+        return {row["job_id"] for row in await self._execute(self._sql.open_ids, [_array(job_ids)])}
 
     async def _load_attempts(self, records: Sequence[JobRecord]) -> None:
         if not records:
@@ -274,8 +277,9 @@ class Store:
     async def old_page(self, cutoff: dt.datetime, *, after: OldJob | None, limit: int) -> list[OldJob]:
         """Return up to ``limit`` jobs enqueued before ``cutoff`` and after ``after``, oldest first."""
         moment = written_moment(cutoff)
-        cursor = [after.enqueued, str(after.id)] if after is not None else [written_moment(_BEGINNING), "0"]
-        rows = await self._execute(self._sql.old, [moment, moment, moment, *cursor, moment, str(limit)])
+        since, after_id = (after.enqueued, after.id) if after is not None else (written_moment(_BEGINNING), 0)
+        params = [moment, moment, moment, since, self._number(after_id), moment, self._number(limit)]
+        rows = await self._execute(self._sql.old, params)
         return [OldJob(row["id"], str(row["enqueue_time"]), bool(row["ended"])) for row in rows]
 
     async def count_attempts(self, ids: Sequence[int]) -> int:
@@ -284,7 +288,7 @@ class Store:
 
     async def delete_attempts(self, ids: Sequence[int], limit: int) -> int:
         """Delete up to ``limit`` attempts of the jobs of these rows; return how many."""
-        return len(await self._execute(self._sql.delete_results, [dumps(list(ids)), str(limit)]))
+        return len(await self._execute(self._sql.delete_results, [dumps(list(ids)), self._number(limit)]))
 
     async def delete_jobs(self, ids: Sequence[int]) -> int:
         """Delete those of these rows that are final and have no attempts left; return how many."""
@@ -292,9 +296,13 @@ class Store:
 
     async def kept(self, job_ids: Iterable[str], cutoff: dt.datetime) -> set[str]:
         """Return those of ``job_ids`` whose jobs exist, and are not among those that ended before ``cutoff``."""
-        rows = await self._execute(self._sql.kept, [dumps(list(job_ids)), *[written_moment(cutoff)] * 4])
+        rows = await self._execute(self._sql.kept, [_array(job_ids), *[written_moment(cutoff)] * 4])
         return {row["job_id"] for row in rows}
 
     async def answers(self) -> bool:
         """Ask the database for both tables with all of their columns; False if it lacks some. It only reads."""
         return await self.connection.ask(schema.is_complete(self.target.vendor))
+
+
+def _array(job_ids: Iterable[str]) -> str:
+    return dumps(list(dict.fromkeys(job_ids)))

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import logging
-import re
 import sqlite3
-import ssl
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_cfg_tasks.exceptions import ConfigurationError, StoreUnavailableError
 from django_cfg_tasks.store.errors import is_outage, refuses_access
 from django_cfg_tasks.store.kept import KeptConnections
-from django_cfg_tasks.store.schema import Query, Rows
+from django_cfg_tasks.store.steps import Query, Rows, Run, drive
+from django_cfg_tasks.store.target import DRIVERS, Target, what_is_needed
 
 if TYPE_CHECKING:
     from tortoise.backends.base.client import BaseDBAsyncClient
@@ -32,143 +28,20 @@ logger = logging.getLogger("django_cfg_tasks.store")
 
 T = TypeVar("T")
 
-SQLITE_BUSY_SECONDS = 20
-# None is kept open for its own sake: a pool that restores a floor during an outage logs tracebacks.
-_POOL = {"minsize": 0, "maxsize": 5}
 # Each statement finds its rows by an index. But plans are kept for minutes, and one that was made while a table was
 # nearly empty would read all of it, long after it has grown. (Without a way around, a scan seems dear enough for JIT.)
 _PLANS = {"enable_seqscan": "off", "jit": "off"}
-_ENGINES = {"postgresql": "tortoise.backends.asyncpg", "sqlite": "tortoise.backends.sqlite"}
-_DRIVERS = {"postgresql": ("asyncpg", "postgres"), "sqlite": ("aiosqlite", None)}
-
-
-@dataclass(frozen=True)
-class Target:
-    """A database that holds jobs: its kind, and how Tortoise connects to it."""
-
-    vendor: str
-    credentials: dict[str, Any] = field(repr=False)
-    name: str
-    in_django: bool
-
-
-class Execute(Protocol):
-    """Run one statement, with ``%s`` placeholders, and return its rows."""
-
-    async def __call__(self, sql: str, params: list[Any] | None = None) -> Rows: ...
-
-
-def target_of_url(url: str) -> Target:
-    """Read ``RearqConfig.db_url``; ConfigurationError where the database is of no known kind."""
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query))
-    if parts.scheme == "sqlite":
-        path = unquote(parts.netloc + parts.path)
-        # "sqlite:///./x.db" is the current folder; "sqlite:///x.db" the root, as it is to Tortoise.
-        for relative in ("/./", "/../"):
-            if path.startswith(relative):
-                path = path[1:]
-        if path.startswith("//"):  # "sqlite:////var/x.db", as SQLAlchemy and django-environ write it
-            path = path[1:]
-        return _sqlite(Path(path), options, in_django=False)
-    if parts.scheme == "mysql":
-        raise ConfigurationError(_NO_MYSQL.format(where="RearqConfig.db_url"))
-    credentials = {
-        "host": parts.hostname,
-        "port": parts.port or 5432,
-        "user": unquote(parts.username) if parts.username else None,
-        "password": unquote(parts.password) if parts.password else None,
-        "database": unquote(parts.path.strip("/")),
-        **_POOL,
-        **_postgres_options(options),
-    }
-    return Target("postgresql", credentials, f"postgresql://{credentials['host']}/{credentials['database']}", False)
-
-
-def target_of_django(settings: Mapping[str, Any], alias: str) -> Target:
-    """Read one of Django's DATABASES; ConfigurationError where jobs can't be kept in it."""
-    engine, name = str(settings["ENGINE"]), settings["NAME"]
-    options = dict(settings.get("OPTIONS") or {})
-    if "sqlite" in engine:
-        if not name or ":memory:" in str(name) or "mode=memory" in str(name):
-            raise ConfigurationError(
-                f"DATABASES[{alias!r}] is an in-memory SQLite database, which workers can't share. "
-                "Give it a file, or set RearqConfig.db_url."
-            )
-        pragmas = dict(re.findall(r"(?i)pragma\s+(\w+)\s*=\s*(-?\w+)", str(options.get("init_command") or "")))
-        if "timeout" in options:
-            pragmas["busy_timeout"] = int(float(options["timeout"]) * 1000)
-        return _sqlite(Path(name), pragmas, in_django=True)
-    if "postgres" in engine or "postgis" in engine:
-        credentials = {
-            "host": settings.get("HOST") or None,
-            "port": int(settings.get("PORT") or 5432),
-            "user": settings.get("USER") or None,
-            "password": settings.get("PASSWORD") or None,
-            "database": name,
-            **_POOL,
-            **_postgres_options(options),
-        }
-        if settings.get("DISABLE_SERVER_SIDE_CURSORS"):
-            # Django's way to say that a transaction pooler stands in front: prepared statements don't survive it.
-            credentials["statement_cache_size"] = 0
-        return Target("postgresql", credentials, f"DATABASES[{alias!r}]", True)
-    if "mysql" in engine:
-        raise ConfigurationError(_NO_MYSQL.format(where=f"DATABASES[{alias!r}]"))
-    raise ConfigurationError(
-        f"DATABASES[{alias!r}] uses {engine}, which can't hold jobs. "
-        "Set RearqConfig.db_url to a PostgreSQL or SQLite database."
-    )
-
-
-def missing_driver(target: Target) -> str | None:
-    """Say what is to be installed before ``target`` can be reached; None where nothing is."""
-    driver, _ = _DRIVERS[target.vendor]
-    return _needs(target) if find_spec(driver) is None else None
-
-
-def _needs(target: Target) -> str:
-    driver, extra = _DRIVERS[target.vendor]
-    return f"Jobs are kept in {target.name}, which needs {driver}: pip install 'django-cfg-tasks[{extra}]'."
-
-
-_NO_MYSQL = "{where} is a MySQL database, which can't hold jobs yet. Set RearqConfig.db_url to PostgreSQL or SQLite."
-
-
-def _sqlite(path: Path, pragmas: dict[str, Any], *, in_django: bool) -> Target:
-    # A file of the folder that is current now, whatever is current when the connection is opened.
-    file = str(path.absolute())
-    # "keep" is no mode, so that SQLite leaves it as it is: `_prefer_wal` changes it when nobody is in the way.
-    pragmas = {"busy_timeout": SQLITE_BUSY_SECONDS * 1000, "journal_mode": "keep", **pragmas}
-    return Target("sqlite", {"file_path": file, **pragmas}, file, in_django)
-
-
-def _postgres_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Translate libpq's options, which Django and URLs use, into asyncpg's."""
-    result: dict[str, Any] = {}
-    settings = dict(re.findall(r"-c\s+([\w.]+)=(\S+)", str(options.get("options") or "")))
-    if settings:
-        result["server_settings"] = settings
-    if options.get("application_name"):
-        result["application_name"] = options["application_name"]
-    if options.get("connect_timeout"):
-        result["timeout"] = float(options["connect_timeout"])
-    for name in ("host", "user", "password"):
-        if options.get(name):
-            result[name] = options[name]
-    for name in ("port", "minsize", "maxsize", "statement_cache_size"):
-        if name in options:
-            result[name] = int(options[name])
-    mode = options.get("sslmode")
-    if options.get("sslrootcert"):
-        context = ssl.create_default_context(cafile=options["sslrootcert"])
-        context.check_hostname = mode == "verify-full"
-        if options.get("sslcert"):
-            context.load_cert_chain(options["sslcert"], options.get("sslkey"))
-        result["ssl"] = context
-    elif mode:
-        result["ssl"] = mode
-    return result
+# As Django has it too: with MySQL's own, REPEATABLE READ, writers wait for the gaps between rows, and dead-lock.
+_MYSQL_SESSION = {
+    "host": "localhost",
+    "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "sql_mode": "STRICT_TRANS_TABLES",
+}
+_ENGINES = {
+    "postgresql": "tortoise.backends.asyncpg",
+    "sqlite": "tortoise.backends.sqlite",
+    "mysql": "tortoise.backends.mysql",
+}
 
 
 class Connection:
@@ -181,8 +54,15 @@ class Connection:
         self._without_plans = False
         self._lock = asyncio.Lock()
 
-    async def execute(self, sql: str, params: list[Any] | None = None) -> Rows:
-        """Run one statement in a transaction of its own.
+    async def execute(self, sql: str, params: Sequence[Any] = ()) -> Rows:
+        """Run one statement, with ``%s`` placeholders, in a transaction of its own, and return its rows.
+
+        It fails as `run` does.
+        """
+        return await self.run(Query(sql, True, params))
+
+    async def run(self, query: Query) -> Rows:
+        """Run one query in a transaction of its own.
 
         StoreUnavailableError on an outage, ConfigurationError where the database gives us no access.
         """
@@ -191,11 +71,10 @@ class Connection:
         try:
             if keeper is None:
                 async with client.acquire_connection() as raw:
-                    rows: Rows = await raw.execute_fetchall(_with_marks(sql), params or ())
-                return rows
+                    return await _RUNNERS[self.target.vendor](raw, query)
             kept = await keeper.take()
             try:
-                rows = await kept.raw.fetch(_with_numbers(sql), *(params or ()))
+                rows: Rows = await kept.raw.fetch(_with_numbers(query.sql), *query.params)
             except BaseException:
                 await kept.let_go()
                 raise
@@ -203,41 +82,53 @@ class Connection:
             return rows
         except Exception as error:
             if await self._gave_way(client, error):
-                return await self.execute(sql, params)
+                return await self.run(query)
             if (explained := self._explained(error)) is not None:
                 raise explained from error
             raise
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Execute]:
+    async def transaction(self) -> AsyncIterator[Run]:
         """Hold one connection and run what is given in one transaction that may write."""
         client = self._client or await self._open()
         try:
             async with client.acquire_connection() if self._kept is None else self._kept.taken() as raw:
-                run = _RUNNERS[self.target.vendor](raw)
+                run = functools.partial(_RUNNERS[self.target.vendor], raw)
                 # IMMEDIATE: a SQLite transaction that reads first could not wait for the write lock later.
-                await run("BEGIN IMMEDIATE" if self.target.vendor == "sqlite" else "BEGIN")
+                await run(Query("BEGIN IMMEDIATE" if self.target.vendor == "sqlite" else "BEGIN"))
                 try:
                     yield run
                 except BaseException:
-                    await asyncio.shield(run("ROLLBACK"))
+                    with suppress(Exception):  # what went wrong before is what there is to tell
+                        await asyncio.shield(run(Query("ROLLBACK")))
                     raise
-                await run("COMMIT")
+                await run(Query("COMMIT"))
         except Exception as error:
             if (explained := self._explained(error)) is not None:
                 raise explained from error
             raise
 
     async def ask(self, steps: Generator[Query, Rows, T]) -> T:
-        """Ask what `schema` wants to know; it only reads, so that no lock on the file is in its way."""
-        return await _driven(self.execute, steps)
+        """Run what is asked for, each statement for itself. What only reads has no lock on SQLite's file in its way."""
+        return await drive(self.run, steps)
 
     async def drive(self, steps: Generator[Query, Rows, T]) -> T:
-        """Run what `schema` asks for, in one transaction, one process at a time."""
+        """Run what is asked for, in one transaction."""
         async with self.transaction() as run:
-            if self.target.vendor == "postgresql":
-                await run("SELECT pg_advisory_xact_lock(7265617271)")
-            return await _driven(run, steps)
+            return await drive(run, steps)
+
+    async def drive_alone(self, steps: Generator[Query, Rows, T]) -> T:
+        """`drive`, one process at a time."""
+        lock, unlock = _LOCKS[self.target.vendor]
+        async with self.transaction() as run:
+            if lock is not None:
+                await run(Query(lock, returns=True))
+            try:
+                return await drive(run, steps)
+            finally:
+                if unlock is not None:
+                    with suppress(Exception):  # a connection that is gone has left it
+                        await run(Query(unlock, returns=True))
 
     async def close(self) -> None:
         """Close the connections; the next statement opens new ones."""
@@ -251,11 +142,7 @@ class Connection:
         if self._client is None:
             async with self._lock:
                 if self._client is None:
-                    if self.target.vendor == "sqlite":
-                        self._client = await self._open_sqlite()
-                    else:
-                        client = await self._open_postgresql()
-                        self._client, self._kept = client, KeptConnections(client)
+                    self._client = await self._OPENERS[self.target.vendor](self)
         return self._client
 
     async def _open_sqlite(self) -> BaseDBAsyncClient:
@@ -265,9 +152,16 @@ class Connection:
 
     async def _open_postgresql(self) -> BaseDBAsyncClient:
         given = self.target.credentials
-        if self._without_plans or given.get("statement_cache_size") == 0:  # no plan is kept then
-            return await self._connect(given)
-        return await self._connect({**given, "server_settings": {**_PLANS, **given.get("server_settings", {})}})
+        if not self._without_plans and given.get("statement_cache_size") != 0:  # else no plan is kept
+            given = {**given, "server_settings": {**_PLANS, **given.get("server_settings", {})}}
+        client = await self._connect(given)
+        self._kept = KeptConnections(client)
+        return client
+
+    async def _open_mysql(self) -> BaseDBAsyncClient:
+        return await self._connect({"user": "", "password": "", **_MYSQL_SESSION, **_given(self.target.credentials)})
+
+    _OPENERS = {"sqlite": _open_sqlite, "postgresql": _open_postgresql, "mysql": _open_mysql}
 
     async def _gave_way(self, client: BaseDBAsyncClient, error: Exception) -> bool:
         """Do without `_PLANS` where a pooler stands in front that takes no settings but those it knows.
@@ -304,6 +198,7 @@ class Connection:
 
         context = TortoiseContext()
         try:
+            importlib.import_module(DRIVERS[self.target.vendor][0])
             with context:
                 await context.init(
                     config={
@@ -319,7 +214,7 @@ class Connection:
                 self.context = context
                 return context.connections.get("default")
         except ImportError as error:
-            raise ConfigurationError(_needs(self.target)) from error
+            raise ConfigurationError(what_is_needed(self.target)) from error
 
     def _explained(self, error: Exception) -> StoreUnavailableError | ConfigurationError | None:
         """Return what to raise instead, where the database and not the statement is at fault."""
@@ -339,33 +234,46 @@ class Connection:
         return None
 
 
-async def _driven(run: Execute, steps: Generator[Query, Rows, T]) -> T:
-    try:
-        query = next(steps)
-        while True:
-            query = steps.send(await run(query.sql))
-    except StopIteration as end:
-        value: T = end.value
-        return value
+def _given(credentials: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in credentials.items() if value is not None}
 
 
-def _sqlite_runner(raw: Any) -> Execute:
-    async def run(sql: str, params: list[Any] | None = None) -> Rows:
-        rows: Rows = await raw.execute_fetchall(_with_marks(sql), params or ())
+# One query, on a connection of the driver's.
+
+
+async def _run_sqlite(raw: Any, query: Query) -> Rows:
+    rows: Rows = await raw.execute_fetchall(_with_marks(query.sql), query.params)
+    return rows
+
+
+async def _run_postgresql(raw: Any, query: Query) -> Rows:
+    if not query.params and not query.returns:
+        await raw.execute(query.sql)
+        return []
+    rows: Rows = await raw.fetch(_with_numbers(query.sql), *query.params)
+    return rows
+
+
+async def _run_mysql(raw: Any, query: Query) -> Rows:
+    async with raw.cursor(_mysql_cursor()) as cursor:
+        changed = await cursor.execute(query.sql, list(query.params) or None)
+        if query.counts:
+            return [{"changed": changed}]
+        rows: Rows = await cursor.fetchall() if cursor.description else []
         return rows
 
-    return run
 
+@functools.cache
+def _mysql_cursor() -> Any:
+    from asyncmy.cursors import DictCursor
 
-def _postgresql_runner(raw: Any) -> Execute:
-    async def run(sql: str, params: list[Any] | None = None) -> Rows:
-        if not params and not sql.lstrip().upper().startswith("SELECT"):
-            await raw.execute(sql)
-            return []
-        rows: Rows = await raw.fetch(_with_numbers(sql), *(params or ()))
-        return rows
+    class QuietDictCursor(DictCursor):  # type: ignore[misc]  # asyncmy has no types
+        """Does not ask for the warnings of each statement: that a job is there already is no news."""
 
-    return run
+        async def _show_warnings(self, conn: Any) -> None:
+            return None
+
+    return QuietDictCursor
 
 
 # The placeholders as the drivers want them.
@@ -382,7 +290,15 @@ def _with_numbers(sql: str) -> str:
     return "".join(f"{part}${number}" for number, part in enumerate(parts[:-1], 1)) + parts[-1]
 
 
-_RUNNERS: dict[str, Callable[[Any], Execute]] = {
-    "sqlite": _sqlite_runner,
-    "postgresql": _postgresql_runner,
+_RUNNERS: dict[str, Callable[[Any, Query], Coroutine[Any, Any, Rows]]] = {
+    "sqlite": _run_sqlite,
+    "postgresql": _run_postgresql,
+    "mysql": _run_mysql,
+}
+# MySQL's are the server's: one for each of its databases.
+_MYSQL_LOCK = "CONCAT('rearq-schema-', LEFT(SHA2(DATABASE(), 256), 32))"
+_LOCKS = {
+    "sqlite": (None, None),
+    "postgresql": ("SELECT pg_advisory_xact_lock(7265617271)", None),
+    "mysql": (f"SELECT GET_LOCK({_MYSQL_LOCK}, 3600)", f"SELECT RELEASE_LOCK({_MYSQL_LOCK})"),
 }

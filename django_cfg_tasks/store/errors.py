@@ -17,24 +17,28 @@ def is_refusal(error: BaseException) -> bool:
         isinstance(cause, UnicodeError | sqlite3.IntegrityError | sqlite3.DataError)
         or _state(cause).startswith(_REFUSED)
         or (_is_asyncpg(cause) and type(cause).__name__ == "DataError")
+        or (_is_mysql(cause) and type(cause).__name__ in ("DataError", "IntegrityError"))
+        or _number(cause) in _MYSQL_REFUSED
         for cause in _chain(error)
     )
 
 
 def refuses_access(error: BaseException) -> bool:
     """Tell whether the database is there, and will not have us until somebody changes a setting."""
-    return any(_state(cause).startswith(_NO_ACCESS) for cause in _chain(error))
+    return any(_state(cause).startswith(_NO_ACCESS) or _number(cause) in _MYSQL_NO_ACCESS for cause in _chain(error))
 
 
 def is_deadlock(error: BaseException) -> bool:
     """Tell whether two statements waited for each other, and this is the one that was given up."""
-    return any(_state(cause) == "40P01" for cause in _chain(error))
+    return any(_state(cause) == "40P01" or _number(cause) in _MYSQL_DEADLOCKS for cause in _chain(error))
 
 
 def is_missing_table(error: BaseException) -> bool:
     """Tell whether a table or column is not there."""
     return any(
-        _state(cause) in ("42P01", "42703") or str(cause).startswith(("no such table", "no such column"))
+        _state(cause) in ("42P01", "42703")
+        or _number(cause) in _MYSQL_MISSING
+        or str(cause).startswith(("no such table", "no such column"))
         for cause in _chain(error)
     )
 
@@ -49,6 +53,19 @@ _REFUSED = ("22", "23", "54")
 _SQLITE_OUTAGES = ("database is locked", "unable to open", "disk I/O", "disk is full", "readonly database")
 # asyncpg's own complaints about a connection that broke while it was being used or opened.
 _ASYNCPG_OUTAGES = ("InterfaceError", "InternalClientError", "ConnectionDoesNotExistError")
+_MYSQL_DEADLOCKS = {1213, 1467}  # the second, where one of what waited was the table's counter
+_MYSQL_OUTAGES = {
+    *(2002, 2003, 2005, 2006, 2013, 2014, 2055),  # the client's: no server, or no more
+    *(1040, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1927, 4031),  # too many connections, broken ones, cut ones
+    *(1053, 1077, 1078, 1079, 1290, 1792, 1836, 3032, 3100),  # a server that ends, or has become a read-only replica
+    *(1021, 1041, 1114, 1135, 1180, 1030),  # no disk, no memory, no room
+    *(*_MYSQL_DEADLOCKS, 1205, 1317, 1020),  # rolled back because of others, or by somebody
+}
+# User and password, no such database, no right to do this, a plugin that the client lacks.
+_MYSQL_NO_ACCESS = {1044, 1045, 1049, 1142, 1143, 1227, 1251, 1370, 1698, 2059, 2061, 4151}
+_MYSQL_MISSING = {1054, 1146}
+# Data out of range or too long, no JSON, and more than max_allowed_packet.
+_MYSQL_REFUSED = {1153, 1264, 1292, 1366, 1406, 3140, 3141, 4025, 4038}
 
 
 def _speaks_of_outage(error: BaseException) -> bool:
@@ -58,6 +75,8 @@ def _speaks_of_outage(error: BaseException) -> bool:
         or _state(error).startswith(_OUTAGES)
         or (_is_asyncpg(error) and type(error).__name__ in _ASYNCPG_OUTAGES)
         or type(error).__name__ == "DBConnectionError"
+        or _number(error) in _MYSQL_OUTAGES
+        or (_is_mysql(error) and type(error).__name__ == "InterfaceError")
         or (isinstance(error, sqlite3.OperationalError) and any(part in text for part in _SQLITE_OUTAGES))
         or (isinstance(error, ValueError) and "no active connection" in text)  # aiosqlite's, once it is closed
     )
@@ -80,3 +99,13 @@ def _state(error: BaseException) -> str:
 
 def _is_asyncpg(error: BaseException) -> bool:
     return type(error).__module__.startswith("asyncpg.")
+
+
+def _is_mysql(error: BaseException) -> bool:
+    return type(error).__module__.startswith(("asyncmy.", "pymysql.", "MySQLdb."))
+
+
+def _number(error: BaseException) -> int:
+    """Return the number that MySQL gives each kind of error; 0 where it is none of MySQL's."""
+    number = error.args[0] if _is_mysql(error) and error.args else 0
+    return number if isinstance(number, int) else 0

@@ -11,21 +11,21 @@ from typing import Any
 
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.serialization import dumps
+from django_cfg_tasks.store.dialects import STATEMENTS
 from django_cfg_tasks.store.rows import by_unique_key, ending_keys, insert_document, keyed, record_of, written_moment
-from django_cfg_tasks.store.statements import STATEMENTS
+from django_cfg_tasks.store.statements import Procedure, Statement
+from django_cfg_tasks.store.steps import Rows, drive_cursor
 
 
 def insert_through_django(records: Sequence[JobRecord], alias: str) -> set[str]:
     """`Store.insert`, through Django's connection, in its open transaction."""
     from django.db import connections
 
-    connection = connections[alias]
-    sql = STATEMENTS[connection.vendor]
-    with connection.cursor() as cursor:
-        if ending := ending_keys(records):
-            cursor.execute(sql.end_unique, [written_moment(dt.datetime.now(dt.UTC)), dumps(ending)])
-        cursor.execute(sql.insert, [insert_document(records)])
-        return {row[0] for row in cursor.fetchall()}
+    sql = STATEMENTS[connections[alias].vendor]
+    if ending := ending_keys(records):
+        _run_through_django(sql.end_unique, [written_moment(dt.datetime.now(dt.UTC)), dumps(ending)], alias)
+    rows = _run_through_django(sql.insert, [insert_document(records)], alias)
+    return {row["job_id"] for row in rows}
 
 
 def find_through_django(records: Sequence[JobRecord], alias: str) -> dict[str, JobRecord]:
@@ -33,10 +33,10 @@ def find_through_django(records: Sequence[JobRecord], alias: str) -> dict[str, J
     from django.db import connections
 
     sql = STATEMENTS[connections[alias].vendor]
-    rows = _rows_through_django(sql.select, [dumps([record.job_id for record in records])], alias)
+    rows = _run_through_django(sql.select, [dumps([record.job_id for record in records])], alias)
     found = {row["job_id"]: record_of(row) for row in rows}
     if others := keyed(records, found):
-        rows = _rows_through_django(sql.select_unique, [dumps([record.unique_key for record in others])], alias)
+        rows = _run_through_django(sql.select_unique, [dumps([record.unique_key for record in others])], alias)
         found |= by_unique_key(others, [record_of(row) for row in rows])
     return found
 
@@ -45,14 +45,18 @@ def disabled_through_django(alias: str) -> set[str]:
     """`Store.disabled`, as Django's open transaction sees it."""
     from django.db import connections
 
-    rows = _rows_through_django(STATEMENTS[connections[alias].vendor].tasks, [], alias)
+    rows = _run_through_django(STATEMENTS[connections[alias].vendor].tasks, [], alias)
     return {row["name"] for row in rows if row["disabled_since"] is not None}
 
 
-def _rows_through_django(sql: str, params: list[Any], alias: str) -> list[dict[str, Any]]:
+def _run_through_django(sql: Statement, params: list[Any], alias: str) -> Rows:
     from django.db import connections
 
     with connections[alias].cursor() as cursor:
+        if isinstance(sql, Procedure):
+            return drive_cursor(cursor, sql.steps(params))
         cursor.execute(sql, params)
+        if cursor.description is None:
+            return []
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

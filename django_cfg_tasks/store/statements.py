@@ -2,25 +2,44 @@
 
 Many rows travel as one JSON document, so that a batch of any size is one statement with one parameter, the
 same through Tortoise's connection and through Django's. Placeholders are ``%s``; no text holds another ``%``.
+What PostgreSQL and SQLite have here, MySQL has in `mysql`; `dialects` knows them all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django_cfg_tasks.jobs import FINAL
+from django_cfg_tasks.serialization import dumps
 from django_cfg_tasks.store.schema import JOBS, OPEN, RESULTS, TASKS
+from django_cfg_tasks.store.steps import Query, Rows
 
-_COLUMNS = (
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """What takes several statements: from parameters to one query after another, and at last the rows.
+
+    Whoever holds a connection drives it, in one transaction; where that fails, all of it may be tried again.
+    """
+
+    steps: Callable[[Sequence[Any]], Generator[Query, Rows, Rows]]
+    needs_transaction: Callable[[Sequence[Any]], bool] = lambda _: True
+
+
+Statement = str | Procedure
+
+COLUMNS = (
     "id, job_id, task, queue, args, kwargs, status, job_retry, job_retries, job_retry_after, enqueue_time, "
     "expire_time, due_time, start_time, owner, attempt, deliveries, options, unique_key, progress, progress_message"
 )
-_OPEN_COLUMNS = "id, job_id, task, queue, status, enqueue_time, due_time, owner"
-_INSERTED = (
+OPEN_COLUMNS = "id, job_id, task, queue, status, enqueue_time, due_time, owner"
+INSERTED = (
     "task, args, kwargs, job_retry, job_retries, job_retry_after, job_id, enqueue_time, expire_time, status, "
     "queue, due_time, options, unique_key, unique_until"
 )
-_RESULT_COLUMNS = (
+RESULT_COLUMNS = (
     "worker, success, msg_id, result, start_time, finish_time, job_id, attempt, outcome, error_class, "
     "error_message, traceback"
 )
@@ -30,93 +49,92 @@ _RESULT_COLUMNS = (
 class Statements:
     """The statements of one kind of database; the comments say what their parameters are."""
 
-    insert: str
+    insert: Statement
     """Rows as a JSON document -> job_id of those that were new; jobs of disabled tasks are not, unless they say so."""
-    end_unique: str
+    end_unique: Statement
     """A moment, unique keys as a JSON array -> nothing; those that lasted until then are free."""
-    select: str
+    select: Statement
     """Job ids as a JSON array -> their rows."""
-    select_whole: str
-    """Job ids as a JSON array -> their rows, and in each its attempts as a JSON array, in no order."""
-    select_unique: str
+    select_whole: Statement | None
+    """Job ids as a JSON array -> their rows, and in each its attempts as a JSON array, in no order; None where that
+    takes two statements, `select` and `results`."""
+    select_unique: Statement
     """Unique keys as a JSON array -> the rows that have them."""
-    results: str
+    results: Statement
     """Row ids as a JSON array -> their attempts, oldest first."""
-    claim: str
+    claim: Statement
     """Owner, start time, job ids as a JSON array, a number -> the rows that are now the owner's.
 
     Those over which as many workers have died as the number says are left alone, and those of disabled tasks."""
-    update: str
-    """Outcomes as a JSON document -> the row ids that took it: those that the same attempt still owns."""
-    insert_results: str
-    """Outcomes as a JSON document, row ids that took it as a JSON array -> nothing; attempts are kept, each once."""
-    record: str | None
-    """`update` and `insert_results` as one statement, where the database can: the document -> row ids."""
-    cancel: str
+    record: Statement
+    """Outcomes as a JSON document -> the row ids that took it: those that the same attempt still owned."""
+    insert_results: Statement
+    """Outcomes as a JSON document, row ids as a JSON array -> nothing; attempts of these are kept, each once."""
+    cancel: Statement
     """Job ids as a JSON array -> the rows that are canceled now, as they were before otherwise."""
-    cancel_task: str
+    cancel_task: Statement
     """A task's name, limit -> the same for the oldest of its jobs that are not final."""
-    progress: str
+    progress: Statement
     """Progress as a JSON document -> nothing; it reaches the jobs that the same attempt still owns."""
-    page: str
+    page: Statement
     """After row id, earliest enqueue time, limit -> rows in the order of their ids."""
-    open_page: str
+    open_page: Statement
     """After row id, limit -> what the sweeper wants of rows that are not final, in the order of their ids."""
-    open_counts: str
+    open_counts: Statement
     """The numbers of jobs that are not final, by task, queue and status."""
-    open_ids: str
+    open_ids: Statement
     """Job ids as a JSON array -> those of them that are not final."""
-    old: str
+    old: Statement
     """Three times a moment, then after enqueue time and row id, the moment again, limit -> rows enqueued before the
     moment, in that order, and whether their jobs had ended by then."""
-    count_results: str
+    count_results: Statement
     """Row ids as a JSON array -> the number of their attempts."""
-    delete_results: str
+    delete_results: Statement
     """Row ids as a JSON array, limit -> a row for each attempt that was deleted."""
-    delete_jobs: str
+    delete_jobs: Statement
     """Row ids as a JSON array -> a row for each job that was deleted: final ones without attempts."""
-    kept: str
+    kept: Statement
     """Job ids as a JSON array, four times a moment -> those whose jobs exist, and had not ended by then."""
-    disable: str
+    disable: Statement
     """A moment, a task's name -> nothing; it is disabled, since that moment if it was not before."""
-    enable: str
+    enable: Statement
     """A task's name -> nothing."""
-    pause: str
+    pause: Statement
     """A moment, a task's name -> nothing; its schedule is paused, since that moment if it was not before."""
-    resume: str
+    resume: Statement
     """A task's name -> nothing."""
-    tasks: str
+    tasks: Statement
     """All that is known of tasks."""
-    note_firings: str
+    note_firings: Statement
     """Tasks as a JSON document (name, fired_until, fired_job) -> nothing."""
     edit: str | None = None
     """Args and kwargs as JSON, retries allowed, the pause before one, expire time, job id -> the row, if it waits."""
 
 
-_IS_DISABLED = f"EXISTS (SELECT 1 FROM {TASKS} AS d WHERE d.name = {{task}} AND d.disabled_since IS NOT NULL)"
+IS_DISABLED = f"EXISTS (SELECT 1 FROM {TASKS} AS d WHERE d.name = {{task}} AND d.disabled_since IS NOT NULL)"
 # The first letter of a unique key says how long it lasts: until the Start, until Done, for a Time.
-_KEY_AFTER_START = "CASE WHEN substr(unique_key, 1, 1) = 's' THEN NULL ELSE unique_key END"
-_KEY_AFTER_END = "CASE WHEN substr({key}, 1, 1) = 't' THEN {key} END"
+KEY_AFTER_START = "CASE WHEN substr(unique_key, 1, 1) = 's' THEN NULL ELSE unique_key END"
+KEY_AFTER_END = "CASE WHEN substr({key}, 1, 1) = 't' THEN {key} END"
 _ALL_FINAL = ", ".join(repr(status.value) for status in sorted(FINAL))
-_FINAL = f"j.status IN ({_ALL_FINAL})"
-_KEY_AFTER_OUTCOME = (
-    f"CASE WHEN x.status IN ({_ALL_FINAL}) THEN {_KEY_AFTER_END.format(key='{job}.unique_key')}"
+IS_FINAL = f"j.status IN ({_ALL_FINAL})"
+KEY_AFTER_OUTCOME = (
+    f"CASE WHEN x.status IN ({_ALL_FINAL}) THEN {KEY_AFTER_END.format(key='{job}.unique_key')}"
     " ELSE {job}.unique_key END"
 )  # fmt: skip
 
 
-def _ended(moment: str) -> str:
+def has_ended(moment: str) -> str:
     """Say that job ``j`` ended before a moment, which is asked for three times, as far as its row and attempts tell.
 
     An aggregate, as "NOT EXISTS" would make PostgreSQL read the attempts of all jobs at once.
     """
     last_finish = f"(SELECT max(r.finish_time) FROM {RESULTS} AS r WHERE r.job_id = j.id)"
     times = ("j.start_time", "j.due_time", last_finish)
-    return " AND ".join([_FINAL, *(f"COALESCE({time} < {moment}, true)" for time in times)])
+    return " AND ".join([IS_FINAL, *(f"COALESCE({time} < {moment}, true)" for time in times)])
 
 
-_CANCEL = f"UPDATE {JOBS} SET status = 'canceled', unique_key = {_KEY_AFTER_END.format(key='unique_key')}"
-_TASKS = f"SELECT name, disabled_since, paused_since, fired_until, fired_job FROM {TASKS}"
+_CANCEL = f"UPDATE {JOBS} SET status = 'canceled', unique_key = {KEY_AFTER_END.format(key='unique_key')}"
+ALL_TASKS = f"SELECT name, disabled_since, paused_since, fired_until, fired_job FROM {TASKS}"
 # Never backwards: of two timers that think they lead, the later moment is right.
 _NOTED = (
     "ON CONFLICT (name) DO UPDATE SET fired_until = excluded.fired_until, fired_job = excluded.fired_job "
@@ -124,7 +142,7 @@ _NOTED = (
 )
 
 
-_OPEN_COUNTS = f"SELECT task, queue, status, count(*) AS number FROM {JOBS} WHERE {OPEN} GROUP BY task, queue, status"
+OPEN_COUNTS = f"SELECT task, queue, status, count(*) AS number FROM {JOBS} WHERE {OPEN} GROUP BY task, queue, status"
 
 
 def _switch_off(since: str, moment: str = "%s") -> str:
@@ -134,7 +152,7 @@ def _switch_off(since: str, moment: str = "%s") -> str:
     )
 
 
-def _switch_on(since: str) -> str:
+def switch_on(since: str) -> str:
     return f"UPDATE {TASKS} SET {since} = NULL WHERE name = %s"
 
 
@@ -165,7 +183,7 @@ _PG_RUNS = "(j.status || '') = 'in_progress'"
 _PG_UPDATE = (
     f"UPDATE {JOBS} AS j SET status = x.status, job_retries = x.job_retries, due_time = x.due_time, "
     "deliveries = x.deliveries, owner = NULL, progress = x.progress, progress_message = x.progress_message, "
-    f"unique_key = {_KEY_AFTER_OUTCOME.format(job='j')} FROM {{source}} "
+    f"unique_key = {KEY_AFTER_OUTCOME.format(job='j')} FROM {{source}} "
     f"WHERE j.id = x.id AND j.attempt = x.attempt AND {_PG_RUNS} RETURNING j.id"
 )
 _PG_RESULT_VALUES = (
@@ -175,57 +193,56 @@ _PG_RESULT_VALUES = (
 
 POSTGRESQL = Statements(
     insert=(
-        f"INSERT INTO {JOBS} ({_INSERTED}, attempt, deliveries) SELECT {_INSERTED}, 0, 0 FROM "
+        f"INSERT INTO {JOBS} ({INSERTED}, attempt, deliveries) SELECT {INSERTED}, 0, 0 FROM "
         + _recordset(
             "task text, args jsonb, kwargs jsonb, job_retry int, job_retries int, job_retry_after int, job_id text, "
             "enqueue_time timestamptz, expire_time timestamptz, status text, queue text, due_time timestamptz, "
             "options jsonb, unique_key text, unique_until timestamptz, even_if_disabled bool"
         )
-        + f" WHERE x.even_if_disabled OR NOT {_IS_DISABLED.format(task='x.task')} "
+        + f" WHERE x.even_if_disabled OR NOT {IS_DISABLED.format(task='x.task')} "
         "ON CONFLICT DO NOTHING RETURNING job_id"
     ),
     end_unique=(
         f"UPDATE {JOBS} SET unique_key = NULL, unique_until = NULL WHERE unique_until <= {_PG_MOMENT} "
         "AND unique_key = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))"
     ),
-    select=f"SELECT {_COLUMNS} FROM {JOBS} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))",
+    select=f"SELECT {COLUMNS} FROM {JOBS} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))",
     select_whole=(
-        f"SELECT {_COLUMNS}, (SELECT json_agg(r) FROM {RESULTS} AS r WHERE r.job_id = {JOBS}.id) AS attempts "
+        f"SELECT {COLUMNS}, (SELECT json_agg(r) FROM {RESULTS} AS r WHERE r.job_id = {JOBS}.id) AS attempts "
         f"FROM {JOBS} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))"
     ),
     select_unique=(
-        f"SELECT {_COLUMNS} FROM {JOBS} WHERE unique_key = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))"
+        f"SELECT {COLUMNS} FROM {JOBS} WHERE unique_key = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))"
     ),
     results=(
-        f"SELECT {_RESULT_COLUMNS} FROM {RESULTS} "
+        f"SELECT {RESULT_COLUMNS} FROM {RESULTS} "
         "WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)::bigint)) ORDER BY job_id, id"
     ),
     claim=(
         f"UPDATE {JOBS} SET status = 'in_progress', owner = %s, start_time = %s::text::timestamptz, "
         "attempt = COALESCE(attempt, 0) + 1, progress = NULL, progress_message = NULL, "
-        f"unique_key = {_KEY_AFTER_START} "
+        f"unique_key = {KEY_AFTER_START} "
         "WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) "
         f"AND {_PG_STATUS} IN ('queued', 'deferred') AND COALESCE(deliveries, 0) < %s::text::int "
-        f"AND NOT {_IS_DISABLED.format(task=f'{JOBS}.task')} RETURNING {_COLUMNS}"
+        f"AND NOT {IS_DISABLED.format(task=f'{JOBS}.task')} RETURNING {COLUMNS}"
     ),
-    update=_PG_UPDATE.format(source=_PG_OUTCOME),
     insert_results=(
-        f"INSERT INTO {RESULTS} ({_RESULT_COLUMNS}) SELECT {_PG_RESULT_VALUES} FROM {_PG_OUTCOME} "
+        f"INSERT INTO {RESULTS} ({RESULT_COLUMNS}) SELECT {_PG_RESULT_VALUES} FROM {_PG_OUTCOME} "
         f"WHERE x.keep_attempt AND x.id = {_PG_IDS} ON CONFLICT (msg_id) DO NOTHING"
     ),
     record=(
         f"WITH x AS (SELECT * FROM {_PG_OUTCOME}), taken AS ({_PG_UPDATE.format(source='x')}), "
-        f"kept AS (INSERT INTO {RESULTS} ({_RESULT_COLUMNS}) SELECT {_PG_RESULT_VALUES} FROM x JOIN taken USING (id) "
+        f"kept AS (INSERT INTO {RESULTS} ({RESULT_COLUMNS}) SELECT {_PG_RESULT_VALUES} FROM x JOIN taken USING (id) "
         "WHERE x.keep_attempt) "
         "SELECT id FROM taken"
     ),
     cancel=(
         f"{_CANCEL} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) AND {_PG_OPEN} "
-        f"RETURNING {_COLUMNS}"
+        f"RETURNING {COLUMNS}"
     ),
     cancel_task=(
         f"{_CANCEL} WHERE id = ANY(ARRAY(SELECT id FROM {JOBS} WHERE task = %s AND {OPEN} ORDER BY id "
-        f"LIMIT {_PG_NUMBER})) AND {OPEN} RETURNING {_COLUMNS}"
+        f"LIMIT {_PG_NUMBER})) AND {OPEN} RETURNING {COLUMNS}"
     ),
     progress=(
         f"UPDATE {JOBS} AS j SET progress = x.progress, progress_message = x.progress_message FROM "
@@ -233,18 +250,18 @@ POSTGRESQL = Statements(
         + f" WHERE j.id = x.id AND j.attempt = x.attempt AND {_PG_RUNS}"
     ),
     page=(
-        f"SELECT {_COLUMNS} FROM {JOBS} WHERE id > %s::text::bigint AND enqueue_time >= %s::text::timestamptz "
+        f"SELECT {COLUMNS} FROM {JOBS} WHERE id > %s::text::bigint AND enqueue_time >= %s::text::timestamptz "
         "ORDER BY id LIMIT %s::text::bigint"
     ),
     open_page=(
-        f"SELECT {_OPEN_COLUMNS} FROM {JOBS} WHERE id > %s::text::bigint AND {OPEN} ORDER BY id LIMIT %s::text::bigint"
+        f"SELECT {OPEN_COLUMNS} FROM {JOBS} WHERE id > %s::text::bigint AND {OPEN} ORDER BY id LIMIT %s::text::bigint"
     ),
-    open_counts=_OPEN_COUNTS,
+    open_counts=OPEN_COUNTS,
     open_ids=(
         f"SELECT job_id FROM {JOBS} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) AND {_PG_OPEN}"
     ),
     old=(
-        f"SELECT j.id, j.enqueue_time, {_ended(_PG_MOMENT)} AS ended FROM {JOBS} AS j "
+        f"SELECT j.id, j.enqueue_time, {has_ended(_PG_MOMENT)} AS ended FROM {JOBS} AS j "
         f"WHERE (j.enqueue_time, j.id) > ({_PG_MOMENT}, {_PG_NUMBER}) AND j.enqueue_time < {_PG_MOMENT} "
         f"ORDER BY j.enqueue_time, j.id LIMIT {_PG_NUMBER}"
     ),
@@ -254,18 +271,18 @@ POSTGRESQL = Statements(
         f"LIMIT {_PG_NUMBER})) RETURNING id"
     ),
     delete_jobs=(
-        f"DELETE FROM {JOBS} AS j WHERE j.id = {_PG_IDS} AND {_FINAL} "
+        f"DELETE FROM {JOBS} AS j WHERE j.id = {_PG_IDS} AND {IS_FINAL} "
         f"AND NOT EXISTS (SELECT 1 FROM {RESULTS} AS r WHERE r.job_id = j.id) RETURNING j.id"
     ),
     kept=(
         f"SELECT j.job_id FROM {JOBS} AS j WHERE j.job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) "
-        f"AND NOT (j.enqueue_time < {_PG_MOMENT} AND {_ended(_PG_MOMENT)})"
+        f"AND NOT (j.enqueue_time < {_PG_MOMENT} AND {has_ended(_PG_MOMENT)})"
     ),
     disable=_switch_off("disabled_since", _PG_MOMENT),
-    enable=_switch_on("disabled_since"),
+    enable=switch_on("disabled_since"),
     pause=_switch_off("paused_since", _PG_MOMENT),
-    resume=_switch_on("paused_since"),
-    tasks=_TASKS,
+    resume=switch_on("paused_since"),
+    tasks=ALL_TASKS,
     note_firings=(
         f"INSERT INTO {TASKS} (name, fired_until, fired_job) SELECT name, fired_until, fired_job FROM "
         + _recordset("name text, fired_until timestamptz, fired_job text")
@@ -280,57 +297,66 @@ def _json(*names: str) -> str:
 
 
 _SQLITE_NUMBER, _SQLITE_IDS = "CAST(%s AS INT)", "IN (SELECT value FROM json_each(%s))"
-_SQLITE_ATTEMPT = ", ".join(f"'{name}', r.{name}" for name in ("id", *_RESULT_COLUMNS.split(", ")))
+_SQLITE_ATTEMPT = ", ".join(f"'{name}', r.{name}" for name in ("id", *RESULT_COLUMNS.split(", ")))
 _SQLITE_UPDATED = "status", "job_retries", "due_time", "deliveries", "progress", "progress_message"
+
+_SQLITE_UPDATE = (
+    f"UPDATE {JOBS} SET status = x.status, job_retries = x.job_retries, due_time = x.due_time, "
+    "deliveries = x.deliveries, owner = NULL, progress = x.progress, progress_message = x.progress_message, "
+    f"unique_key = {KEY_AFTER_OUTCOME.format(job=JOBS)} FROM (SELECT "
+    f"{', '.join(f'{_json(name)} AS {name}' for name in ('id', 'attempt', *_SQLITE_UPDATED))} "
+    f"FROM json_each(%s)) AS x "
+    f"WHERE {JOBS}.id = x.id AND {JOBS}.attempt = x.attempt AND {JOBS}.status = 'in_progress' RETURNING {JOBS}.id"
+)
+_SQLITE_INSERT_RESULTS = (
+    f"INSERT INTO {RESULTS} ({RESULT_COLUMNS}) SELECT "
+    + _json("worker", "success", "msg_id", "result", "start_time", "finish_time", "id")
+    + ", "
+    + _json("attempt", "outcome", "error_class", "error_message", "traceback")
+    + " FROM json_each(%s) WHERE json_extract(value, '$.keep_attempt') "
+    f"AND json_extract(value, '$.id') {_SQLITE_IDS} ON CONFLICT (msg_id) DO NOTHING"
+)
+
+
+def _record_in_sqlite(params: Sequence[Any]) -> Generator[Query, Rows, Rows]:
+    rows = yield Query(_SQLITE_UPDATE, returns=True, params=params)
+    yield Query(_SQLITE_INSERT_RESULTS, params=[*params, dumps([row["id"] for row in rows])])
+    return rows
+
 
 SQLITE = Statements(
     insert=(
-        f"INSERT INTO {JOBS} ({_INSERTED}, attempt, deliveries) "
-        f"SELECT {_json(*_INSERTED.split(', '))}, 0, 0 FROM json_each(%s) "
-        f"WHERE {_json('even_if_disabled')} OR NOT {_IS_DISABLED.format(task=_json('task'))} "
+        f"INSERT INTO {JOBS} ({INSERTED}, attempt, deliveries) "
+        f"SELECT {_json(*INSERTED.split(', '))}, 0, 0 FROM json_each(%s) "
+        f"WHERE {_json('even_if_disabled')} OR NOT {IS_DISABLED.format(task=_json('task'))} "
         "ON CONFLICT DO NOTHING RETURNING job_id"
     ),
     end_unique=(
         f"UPDATE {JOBS} SET unique_key = NULL, unique_until = NULL WHERE unique_until <= %s "
         "AND unique_key IN (SELECT value FROM json_each(%s))"
     ),
-    select=f"SELECT {_COLUMNS} FROM {JOBS} WHERE job_id IN (SELECT value FROM json_each(%s))",
+    select=f"SELECT {COLUMNS} FROM {JOBS} WHERE job_id IN (SELECT value FROM json_each(%s))",
     select_whole=(
-        f"SELECT {_COLUMNS}, (SELECT json_group_array(json_object({_SQLITE_ATTEMPT})) FROM {RESULTS} AS r "
+        f"SELECT {COLUMNS}, (SELECT json_group_array(json_object({_SQLITE_ATTEMPT})) FROM {RESULTS} AS r "
         f"WHERE r.job_id = {JOBS}.id) AS attempts FROM {JOBS} WHERE job_id IN (SELECT value FROM json_each(%s))"
     ),
-    select_unique=f"SELECT {_COLUMNS} FROM {JOBS} WHERE unique_key IN (SELECT value FROM json_each(%s))",
+    select_unique=f"SELECT {COLUMNS} FROM {JOBS} WHERE unique_key IN (SELECT value FROM json_each(%s))",
     results=(
-        f"SELECT {_RESULT_COLUMNS} FROM {RESULTS} WHERE job_id IN (SELECT value FROM json_each(%s)) ORDER BY job_id, id"
+        f"SELECT {RESULT_COLUMNS} FROM {RESULTS} WHERE job_id IN (SELECT value FROM json_each(%s)) ORDER BY job_id, id"
     ),
     claim=(
         f"UPDATE {JOBS} SET status = 'in_progress', owner = %s, start_time = %s, attempt = COALESCE(attempt, 0) + 1, "
-        f"progress = NULL, progress_message = NULL, unique_key = {_KEY_AFTER_START} "
+        f"progress = NULL, progress_message = NULL, unique_key = {KEY_AFTER_START} "
         "WHERE job_id IN (SELECT value FROM json_each(%s)) AND status IN ('queued', 'deferred') "
-        f"AND COALESCE(deliveries, 0) < CAST(%s AS INT) AND NOT {_IS_DISABLED.format(task=f'{JOBS}.task')} "
-        f"RETURNING {_COLUMNS}"
+        f"AND COALESCE(deliveries, 0) < CAST(%s AS INT) AND NOT {IS_DISABLED.format(task=f'{JOBS}.task')} "
+        f"RETURNING {COLUMNS}"
     ),
-    update=(
-        f"UPDATE {JOBS} SET status = x.status, job_retries = x.job_retries, due_time = x.due_time, "
-        "deliveries = x.deliveries, owner = NULL, progress = x.progress, progress_message = x.progress_message, "
-        f"unique_key = {_KEY_AFTER_OUTCOME.format(job=JOBS)} FROM (SELECT "
-        f"{', '.join(f'{_json(name)} AS {name}' for name in ('id', 'attempt', *_SQLITE_UPDATED))} "
-        f"FROM json_each(%s)) AS x "
-        f"WHERE {JOBS}.id = x.id AND {JOBS}.attempt = x.attempt AND {JOBS}.status = 'in_progress' RETURNING {JOBS}.id"
-    ),
-    insert_results=(
-        f"INSERT INTO {RESULTS} ({_RESULT_COLUMNS}) SELECT "
-        + _json("worker", "success", "msg_id", "result", "start_time", "finish_time", "id")
-        + ", "
-        + _json("attempt", "outcome", "error_class", "error_message", "traceback")
-        + " FROM json_each(%s) WHERE json_extract(value, '$.keep_attempt') "
-        f"AND json_extract(value, '$.id') {_SQLITE_IDS} ON CONFLICT (msg_id) DO NOTHING"
-    ),
-    record=None,
-    cancel=(f"{_CANCEL} WHERE job_id IN (SELECT value FROM json_each(%s)) AND {OPEN} RETURNING {_COLUMNS}"),
+    insert_results=_SQLITE_INSERT_RESULTS,
+    record=Procedure(_record_in_sqlite),
+    cancel=(f"{_CANCEL} WHERE job_id IN (SELECT value FROM json_each(%s)) AND {OPEN} RETURNING {COLUMNS}"),
     cancel_task=(
         f"{_CANCEL} WHERE id IN (SELECT id FROM {JOBS} WHERE task = %s AND {OPEN} ORDER BY id LIMIT {_SQLITE_NUMBER}) "
-        f"AND {OPEN} RETURNING {_COLUMNS}"
+        f"AND {OPEN} RETURNING {COLUMNS}"
     ),
     progress=(
         f"UPDATE {JOBS} SET progress = x.progress, progress_message = x.progress_message FROM (SELECT "
@@ -338,12 +364,12 @@ SQLITE = Statements(
         f"FROM json_each(%s)) AS x "
         f"WHERE {JOBS}.id = x.id AND {JOBS}.attempt = x.attempt AND {JOBS}.status = 'in_progress'"
     ),
-    page=f"SELECT {_COLUMNS} FROM {JOBS} WHERE id > %s AND enqueue_time >= %s ORDER BY id LIMIT %s",
-    open_page=f"SELECT {_OPEN_COLUMNS} FROM {JOBS} WHERE id > %s AND {OPEN} ORDER BY id LIMIT %s",
-    open_counts=_OPEN_COUNTS,
+    page=f"SELECT {COLUMNS} FROM {JOBS} WHERE id > %s AND enqueue_time >= %s ORDER BY id LIMIT %s",
+    open_page=f"SELECT {OPEN_COLUMNS} FROM {JOBS} WHERE id > %s AND {OPEN} ORDER BY id LIMIT %s",
+    open_counts=OPEN_COUNTS,
     open_ids=f"SELECT job_id FROM {JOBS} WHERE job_id IN (SELECT value FROM json_each(%s)) AND {OPEN}",
     old=(
-        f"SELECT j.id, j.enqueue_time, {_ended('%s')} AS ended FROM {JOBS} AS j "
+        f"SELECT j.id, j.enqueue_time, {has_ended('%s')} AS ended FROM {JOBS} AS j "
         f"WHERE (j.enqueue_time, j.id) > (%s, {_SQLITE_NUMBER}) AND j.enqueue_time < %s "
         f"ORDER BY j.enqueue_time, j.id LIMIT {_SQLITE_NUMBER}"
     ),
@@ -353,23 +379,21 @@ SQLITE = Statements(
         f"LIMIT {_SQLITE_NUMBER}) RETURNING id"
     ),
     delete_jobs=(
-        f"DELETE FROM {JOBS} AS j WHERE j.id {_SQLITE_IDS} AND {_FINAL} "
+        f"DELETE FROM {JOBS} AS j WHERE j.id {_SQLITE_IDS} AND {IS_FINAL} "
         f"AND NOT EXISTS (SELECT 1 FROM {RESULTS} AS r WHERE r.job_id = j.id) RETURNING id"
     ),
     kept=(
         f"SELECT j.job_id FROM {JOBS} AS j WHERE j.job_id {_SQLITE_IDS} "
-        f"AND NOT (j.enqueue_time < %s AND {_ended('%s')})"
+        f"AND NOT (j.enqueue_time < %s AND {has_ended('%s')})"
     ),
     disable=_switch_off("disabled_since"),
-    enable=_switch_on("disabled_since"),
+    enable=switch_on("disabled_since"),
     pause=_switch_off("paused_since"),
-    resume=_switch_on("paused_since"),
-    tasks=_TASKS,
+    resume=switch_on("paused_since"),
+    tasks=ALL_TASKS,
     note_firings=(
         f"INSERT INTO {TASKS} (name, fired_until, fired_job) SELECT {_json('name', 'fired_until', 'fired_job')} "
         f"FROM json_each(%s) WHERE true {_NOTED}"  # "WHERE true" tells SQLite's parser that ON is no join's
     ),
     edit=_edit("%s", "CAST(%s AS INT)", "%s"),
 )
-
-STATEMENTS = {"postgresql": POSTGRESQL, "sqlite": SQLITE}

@@ -458,14 +458,19 @@ class TestOutages:
             )
         assert done_acts() == []
 
-    def test_a_configuration_that_can_not_be_used(self, boss: Client, tasks_config: Callable[..., Any]) -> None:
-        tasks_config(rearq={"db_url": "mysql://nobody@127.0.0.1:1/nothing"})
+    def test_a_configuration_that_can_not_be_used(
+        self, boss: Client, tasks_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(connection.settings_dict, "ENGINE", "django.db.backends.dummy")
+        tasks_config()
         overview.forget()
         upsert([failed("bad", task="send")])
         page = shown(boss)
-        assert "The configuration can't be used. RearqConfig.db_url is a MySQL database" in text(section(page, "state"))
+        assert "The configuration can't be used. DATABASES['default'] uses django.db.backends.dummy" in text(
+            section(page, "state")
+        )
         assert "ConnectionError" in row(page, "failures", "send")
-        assert "is a MySQL database" in act(boss, "pause", "nightly")
+        assert "which can't hold jobs" in act(boss, "pause", "nightly")
 
     def test_the_task_log_can_not_be_read(self, boss: Client) -> None:
         table = TaskLog._meta.db_table

@@ -22,14 +22,14 @@ from django_cfg_tasks.worker.firings import Firings
 NOON = dt.datetime(2026, 6, 1, 12, 0, tzinfo=dt.UTC)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "mysql"])
 def client(
     request: pytest.FixtureRequest, tmp_path: Path, tasks_config: Callable[..., dict[str, Any]]
 ) -> Iterator[ReArqClient]:
     url = f"sqlite://{tmp_path / 'jobs.db'}"
-    if request.param == "postgres":
-        server = request.getfixturevalue("postgres_server")
-        url = server.url(request.getfixturevalue("postgres_database"))
+    if request.param != "sqlite":
+        server = request.getfixturevalue(f"{request.param}_server")
+        url = server.url(request.getfixturevalue(f"{request.param}_database"))
     tasks_config(rearq={"db_url": url})
     client = get_rearq_client()
     yield client

@@ -25,6 +25,10 @@ CUTOFF = NOW - dt.timedelta(days=7)
 def ago(days):
     return None if days is None else NOW - dt.timedelta(days=days)
 
+def written(days):
+    text = str(ago(days))
+    return text.removesuffix("+00:00") if client.store.target.vendor == "mysql" else text
+
 def sql(text):
     return client.call(client.store.connection.execute(text), instead="")
 
@@ -36,12 +40,12 @@ def job(job_id, status, enqueued, finished=None, *, due=None, started=None, atte
     if row:
         client.call(client.store.insert([record]), instead="")
     if row and started is not None:
-        sql(f"UPDATE rearq_job SET start_time = '{ago(started)}' WHERE job_id = '{job_id}'")
+        sql(f"UPDATE rearq_job SET start_time = '{written(started)}' WHERE job_id = '{job_id}'")
     if row and finished is not None:
         for number in range(attempts):
             sql(
                 "INSERT INTO rearq_job_results (worker, success, msg_id, finish_time, job_id) "
-                f"SELECT 'w', status = 'success', '{job_id}#{number}', '{ago(finished)}', id "
+                f"SELECT 'w', status = 'success', '{job_id}#{number}', '{written(finished)}', id "
                 f"FROM rearq_job WHERE job_id = '{job_id}'"
             )
     if log:
@@ -81,7 +85,7 @@ ALL_KEPT = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["sqlite", "postgres", "jobs apart", "history apart"])
+@pytest.fixture(params=["sqlite", "postgres", "mysql", "jobs apart", "history apart"])
 def project(request: pytest.FixtureRequest, make_project: Callable[..., TaskProject]) -> TaskProject:
     """All in one database, or the jobs in one and the history in the other."""
     files = {"shop/history.py": HISTORY}
@@ -172,7 +176,7 @@ emit(left())
 
 
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("database", ["sqlite", "postgres", "mysql"])
 @pytest.mark.long
 def test_a_project_without_use_tz(make_project: Callable[..., TaskProject], database: str, zone: str) -> None:
     settings = f"USE_TZ = False\nTIME_ZONE = {zone!r}\n"

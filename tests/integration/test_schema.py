@@ -1,6 +1,6 @@
 """ReArq's tables with our columns: one schema, whichever way it is made, and still ReArq's own.
 
-Each test runs on a fresh SQLite file and on a fresh PostgreSQL database.
+Each test runs on a fresh SQLite file, a fresh PostgreSQL database and a fresh one of MariaDB (or MySQL).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from django_cfg_tasks.broker import keys
 from django_cfg_tasks.exceptions import ConfigurationError
 from django_cfg_tasks.jobs import MAX_NAME, MAX_QUEUE_NAME, JobRecord, JobStatus
 from django_cfg_tasks.store import Store, schema, target_of_django, target_of_url
+from tests.mysql_server import MySQLServer
 from tests.postgres_server import PostgresServer
 
 ALIAS = "jobs"
@@ -37,6 +38,12 @@ OURS = {
     ],
     schema.RESULTS: ["attempt", "outcome", "error_class", "error_message", "traceback"],
 }
+MYSQLS = ["is_open", "batch"]
+"""Columns of jobs that only MySQL has, after these."""
+
+
+def ours(table: str, vendor: str) -> list[str]:
+    return OURS[table] + (MYSQLS if (vendor, table) == ("mysql", schema.JOBS) else [])
 
 
 @dataclass(frozen=True)
@@ -51,13 +58,14 @@ class Database:
 @pytest.fixture
 def make_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str, str], Database]]:
     """Make empty databases: ``make_database("sqlite", "one")``."""
-    made: list[tuple[PostgresServer, str]] = []
+    made: list[tuple[PostgresServer | MySQLServer, str]] = []
 
     def make(vendor: str, name: str = "one") -> Database:
         if vendor == "sqlite":
             file = tmp_path / f"{name}.sqlite3"
             return Database(vendor, f"sqlite://{file}", {"ENGINE": "django.db.backends.sqlite3", "NAME": str(file)})
-        server: PostgresServer = request.getfixturevalue("postgres_server")
+        fixture = "mysql_server" if vendor == "mysql" else "postgres_server"
+        server: PostgresServer | MySQLServer = request.getfixturevalue(fixture)
         database = f"test_schema_{name}"
         made.append((server, database))
         url = server.create_database(database)
@@ -68,7 +76,7 @@ def make_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ca
         server.drop_database(database)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
 def vendor(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -158,7 +166,7 @@ async def rearq_job(job_id: str, status: JobStatus) -> None:
 def described(connection: Any) -> dict[str, Any]:
     """All that a database says about the tables."""
     with connection.cursor() as cursor:
-        describe = _describe_sqlite if connection.vendor == "sqlite" else _describe_postgresql
+        describe = _DESCRIBE[connection.vendor]
         return {table: describe(cursor, table) for table in (schema.JOBS, schema.RESULTS, schema.TASKS)}
 
 
@@ -200,6 +208,36 @@ def _describe_postgresql(cursor: Any, table: str) -> dict[str, Any]:
     }
 
 
+def _describe_mysql(cursor: Any, table: str) -> dict[str, Any]:
+    def ask(sql: str) -> list[tuple[Any, ...]]:
+        cursor.execute(sql, [table])
+        return list(cursor.fetchall())
+
+    of_table = "table_schema = DATABASE() AND table_name = %s"
+    indexes: dict[str, list[tuple[Any, ...]]] = {}
+    for name, *parts in ask(
+        f"SELECT index_name, column_name, non_unique FROM information_schema.statistics WHERE {of_table}"
+        " ORDER BY index_name, seq_in_index"
+    ):
+        indexes.setdefault(name, []).append(tuple(parts))
+    return {
+        "columns": ask(
+            "SELECT column_name, column_type, is_nullable, column_default, extra, collation_name,"
+            f" generation_expression FROM information_schema.columns WHERE {of_table} ORDER BY ordinal_position"
+        ),
+        "indexes": indexes,
+        "references": ask(
+            "SELECT k.column_name, k.referenced_table_name, k.referenced_column_name, r.delete_rule"
+            " FROM information_schema.key_column_usage AS k JOIN information_schema.referential_constraints AS r"
+            " USING (constraint_schema, constraint_name) WHERE k.table_schema = DATABASE() AND k.table_name = %s"
+        ),
+        "text": ask(f"SELECT engine, table_collation FROM information_schema.tables WHERE {of_table}"),
+    }
+
+
+_DESCRIBE = {"sqlite": _describe_sqlite, "postgresql": _describe_postgresql, "mysql": _describe_mysql}
+
+
 def test_a_migration_and_a_store_make_the_same(
     make_database: Callable[..., Database], vendor: str, through_django: Callable[[Database], Any]
 ) -> None:
@@ -210,7 +248,8 @@ def test_a_migration_and_a_store_make_the_same(
     prepare(prepared)
     by_store = described(through_django(prepared))
     assert by_migration == by_store
-    assert [column[0] for column in by_store[schema.JOBS]["columns"]][-len(OURS[schema.JOBS]) :] == OURS[schema.JOBS]
+    expected = ours(schema.JOBS, vendor)
+    assert [column[0] for column in by_store[schema.JOBS]["columns"]][-len(expected) :] == expected
 
 
 @pytest.mark.parametrize("by", ["migration", "store"])
@@ -227,14 +266,17 @@ def test_what_rearq_made_is_extended_to_the_same(
     extended = described(connections[ALIAS])
     prepare(new)
     made = described(through_django(new))
-    # In PostgreSQL ReArq counts with 32 bits where new tables count with 64: what is there is not rewritten.
+    # ReArq counts with 32 bits where new tables count with 64, except in SQLite: what is there is not rewritten.
     assert _with_wide_keys(extended) == made
+
+
+WIDE = {"int4": "int8", "int(11)": "bigint(20)", "int": "bigint"}
 
 
 def _with_wide_keys(description: dict[str, Any]) -> dict[str, Any]:
     def widened(column: tuple[Any, ...]) -> tuple[Any, ...]:
-        named = column[0] == "id" or (column[0] == "job_id" and column[1] == "int4")
-        return (column[0], "int8", *column[2:]) if named and column[1] == "int4" else column
+        wide = WIDE.get(column[1])
+        return (column[0], wide, *column[2:]) if wide and column[0] in ("id", "job_id") else column
 
     return {
         table: parts | {"columns": [widened(column) for column in parts["columns"]]}
@@ -310,7 +352,8 @@ async def test_ten_at_once_make_one(
             connection.close()  # it belongs to this thread
 
     names = await asyncio.to_thread(columns)
-    assert names[-len(OURS[schema.JOBS]) :] == OURS[schema.JOBS]
+    expected = ours(schema.JOBS, database.vendor)
+    assert names[-len(expected) :] == expected
 
 
 async def test_preparing_again_changes_nothing(database: Database) -> None:
@@ -342,29 +385,34 @@ def test_undone_by_a_backwards_migration(database: Database, through_django: Cal
     assert not {schema.JOBS, schema.RESULTS} & {*connection.introspection.table_names()}
 
 
+def created(vendor: str) -> list[str]:
+    """The statements of a schema, with all names between the same quotes."""
+    return [statement.replace("`", '"') for statement in schema.create_statements(vendor)]
+
+
 class TestStillReArqs:
     """Names that ReArq's own code, web page and other producers rely on."""
 
     @pytest.mark.parametrize("model", [Job, JobResult])
     def test_every_column_of_its_models_is_there(self, model: Any, vendor: str) -> None:
-        statement = next(s for s in schema.create_statements(vendor) if f'"{model._meta.db_table}" (' in s)
+        statement = next(s for s in created(vendor) if f'"{model._meta.db_table}" (' in s)
         columns = re.findall(r'^    "(\w+)" ', statement, re.MULTILINE)
         theirs = {field.source_field or name for name, field in model._meta.fields_map.items() if field.has_db_field}
         theirs |= {f"{name}_id" for name in model._meta.fk_fields}
         assert theirs < {*columns}
-        assert [name for name in columns if name not in theirs] == OURS[model._meta.db_table]
+        assert [name for name in columns if name not in theirs] == ours(model._meta.db_table, vendor)
 
     def test_our_columns_may_be_left_out(self, vendor: str) -> None:
-        for statement in schema.create_statements(vendor)[:2]:
+        for statement in created(vendor)[:2]:
             table = statement.split('"')[1]
-            for name in OURS[table]:
+            for name in ours(table, vendor):
                 line = next(line for line in statement.splitlines() if line.startswith(f'    "{name}" '))
                 assert "NOT NULL" not in line
 
     def test_widths(self) -> None:
         assert Job._meta.fields_map["job_id"].max_length == MAX_NAME  # type: ignore[attr-defined]
         assert Job._meta.fields_map["task"].max_length == MAX_NAME  # type: ignore[attr-defined]
-        assert ("queue", f"VARCHAR({MAX_QUEUE_NAME})") in schema._our_columns(schema._TYPES["sqlite"])[schema.JOBS]
+        assert ("queue", f"VARCHAR({MAX_QUEUE_NAME})") in schema._our_columns("sqlite")[schema.JOBS]
 
     def test_statuses(self) -> None:
         assert {status.name: status.value for status in JobStatus} == {

@@ -10,6 +10,7 @@ import pytest
 
 from django_cfg_tasks.exceptions import StoreUnavailableError
 from django_cfg_tasks.store import Store, kept, target_of_url
+from django_cfg_tasks.store.steps import Query
 from tests.postgres_server import PostgresServer
 from tests.records import queued
 from tests.waiting import eventually
@@ -42,7 +43,7 @@ async def test_one_after_the_other_use_one_connection(store: Store, backends: Ca
         await store.insert([queued(str(number))])
     [first] = backends()
     async with store.connection.transaction() as run:
-        await run("SELECT 1")
+        await run(Query("SELECT 1", returns=True))
     await store.load(["1"])
     assert backends() == {first}
 
@@ -50,8 +51,8 @@ async def test_one_after_the_other_use_one_connection(store: Store, backends: Ca
 async def test_more_at_once_than_there_may_be_connections(store: Store, backends: Callable[[], set[int]]) -> None:
     async def hold(number: int) -> int:
         async with store.connection.transaction() as run:
-            await run("SELECT pg_sleep(0.02)")
-            return int((await run("SELECT %s::text::int AS number", [str(number)]))[0]["number"])
+            await run(Query("SELECT pg_sleep(0.02)", returns=True))
+            return int((await run(Query("SELECT %s::text::int AS number", True, [str(number)])))[0]["number"])
 
     for _ in range(3):
         inserts = (store.insert([queued(f"{_}-{number}")]) for number in range(30))
@@ -92,7 +93,7 @@ async def test_a_statement_that_is_canceled_spoils_nothing(store: Store, backend
 async def test_a_transaction_that_fails_leaves_a_connection_without_one(store: Store) -> None:
     async def fail(number: int) -> None:
         async with store.connection.transaction() as run:
-            await run("INSERT INTO rearq_task (name) VALUES (%s)", [f"task {number}"])
+            await run(Query("INSERT INTO rearq_task (name) VALUES (%s)", params=[f"task {number}"]))
             raise ZeroDivisionError
 
     for number in range(2 * MOST):

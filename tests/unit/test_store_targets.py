@@ -208,29 +208,13 @@ class TestDjangosSqlite:
 
 
 class TestRefused:
-    def test_mysql_as_a_url(self) -> None:
-        with pytest.raises(ConfigurationError) as caught:
-            target_of_url(f"mysql://user:{SECRET}@localhost/tasks")
-        assert str(caught.value) == (
-            "RearqConfig.db_url is a MySQL database, which can't hold jobs yet. "
-            "Set RearqConfig.db_url to PostgreSQL or SQLite."
-        )
-
-    def test_mysql_of_django(self) -> None:
-        with pytest.raises(ConfigurationError) as caught:
-            target_of_django(django("mysql", "shop", PASSWORD=SECRET), "default")
-        assert str(caught.value) == (
-            "DATABASES['default'] is a MySQL database, which can't hold jobs yet. "
-            "Set RearqConfig.db_url to PostgreSQL or SQLite."
-        )
-
     @pytest.mark.parametrize("engine", ["oracle", "dummy"])
     def test_other_engines_of_django(self, engine: str) -> None:
         with pytest.raises(ConfigurationError) as caught:
             target_of_django(django(engine, "shop", PASSWORD=SECRET), "default")
         assert str(caught.value) == (
             f"DATABASES['default'] uses django.db.backends.{engine}, which can't hold jobs. "
-            "Set RearqConfig.db_url to a PostgreSQL or SQLite database."
+            "Set RearqConfig.db_url to a PostgreSQL, MySQL or SQLite database."
         )
 
 
