@@ -54,7 +54,7 @@ def summary(logs: Logs) -> dict[str, Any]:
     except EmptyResultSet:
         return _numbers((0,) * (1 + len(_COUNTED)), None, ()) | {"by_task": []}
     connection = connections[logs.db]
-    statement = _POSTGRES if connection.vendor == "postgresql" else _OTHERS
+    statement = _SUMMARIES[connection.vendor]
     with connection.cursor() as cursor:
         cursor.execute(statement.replace("{base}", base), params)
         rows = cursor.fetchall()
@@ -188,11 +188,15 @@ def _epoch(moment: dt.datetime, alias: str) -> int:
 
 
 def _slices(alias: str, seconds: int) -> RawSQL:
-    if connections[alias].vendor == "postgresql":
-        sql = "FLOOR(date_part('epoch', enqueue_time) / %s)::bigint"  # EXTRACT is exact, and slower
-    else:
-        sql = "CAST(strftime('%%s', enqueue_time) AS INTEGER) / %s"
+    sql = _SLICES[connections[alias].vendor]
     return RawSQL(sql, [seconds], output_field=BigIntegerField())  # noqa: S611 - constants
+
+
+_SLICES = {
+    "postgresql": "FLOOR(date_part('epoch', enqueue_time) / %s)::bigint",  # EXTRACT is exact, and slower
+    "sqlite": "CAST(strftime('%%s', enqueue_time) AS INTEGER) / %s",
+    "mysql": "TIMESTAMPDIFF(SECOND, '1970-01-01', enqueue_time) DIV %s",
+}
 
 
 def _numbers(counts: Sequence[Any], average: Any, percentiles: Sequence[Any]) -> dict[str, Any]:
@@ -233,14 +237,16 @@ def _postgres() -> str:
     )
 
 
-def _others() -> str:
+def _others(floor: str, wait: str) -> str:
+    """Return it for databases that know no percentiles; ``wait`` is how long a job waited, in milliseconds."""
+
     def ranked(value: str) -> str:
         order = f"ROW_NUMBER() OVER (PARTITION BY is_overall, task ORDER BY {value} IS NULL, {value}) - 1"
         return f"{order} AS {value}_rank, COUNT({value}) OVER (PARTITION BY is_overall, task) AS {value}_count"
 
     def at(value: str, p: float) -> str:
         place = f"{p} * ({value}_count - 1)"
-        low = f"CAST({place} AS INTEGER)"
+        low = floor.format(place)
         return (
             f"SUM(CASE {value}_rank WHEN {low} THEN {value} * (1 - ({place} - {low})) "
             f"WHEN {low} + 1 THEN {value} * ({place} - {low}) END)"
@@ -249,7 +255,7 @@ def _others() -> str:
     columns = [at(value, p) for value in ("duration_ms", "wait_ms") for p in PERCENTILES]
     return (
         "WITH base AS ({base}), logs AS (SELECT task_name, status, duration_ms, CASE WHEN job_retries = 0 THEN "
-        "MAX(0, (julianday(start_time) - julianday(enqueue_time)) * 86400000.0) END AS wait_ms FROM base), "
+        f"{wait} END AS wait_ms FROM base), "
         "both_ways AS (SELECT 1 AS is_overall, '' AS task, status, duration_ms, wait_ms FROM logs "
         "UNION ALL SELECT 0, task_name, status, duration_ms, wait_ms FROM logs), "
         f"ranks AS (SELECT *, {ranked('duration_ms')}, {ranked('wait_ms')} FROM both_ways) "
@@ -258,4 +264,8 @@ def _others() -> str:
     )
 
 
-_POSTGRES, _OTHERS = _postgres(), _others()
+_SUMMARIES = {
+    "postgresql": _postgres(),
+    "sqlite": _others("CAST({} AS INTEGER)", "MAX(0, (julianday(start_time) - julianday(enqueue_time)) * 86400000.0)"),
+    "mysql": _others("FLOOR({})", "GREATEST(0, TIMESTAMPDIFF(MICROSECOND, enqueue_time, start_time) / 1000)"),
+}
