@@ -95,7 +95,7 @@ emit([jobs, results, list(TaskLog.objects.order_by("id").values_list("status", "
 """
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "mysql"])
 def database(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -105,7 +105,7 @@ def end(*processes: Process) -> None:
     assert [process.wait() for process in processes] == [0] * len(processes)
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("database", ["sqlite", "postgres", "mysql"])
 def test_a_killed_workers_jobs_start_again_within_two_leases(make: Callable[..., TaskProject], database: str) -> None:
     project = make(database=database)
     dying = project.worker(name="dying")

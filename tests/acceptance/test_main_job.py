@@ -42,7 +42,7 @@ async def shapeless():
 """
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("database", ["sqlite", "postgres", "mysql"])
 @pytest.mark.parametrize("own_database", [False, True], ids=["django-db", "db_url"])
 def test_jobs_run_to_their_end(
     make_project: Callable[..., TaskProject], database: str, own_database: bool, request: pytest.FixtureRequest
@@ -50,9 +50,9 @@ def test_jobs_run_to_their_end(
     rearq = {}
     if own_database:
         rearq["db_url"] = "sqlite:///./jobs.db"
-        if database == "postgres":
-            server = request.getfixturevalue("postgres_server")
-            rearq["db_url"] = server.url(request.getfixturevalue("postgres_database"))
+        if database != "sqlite":
+            server = request.getfixturevalue(f"{database}_server")
+            rearq["db_url"] = server.url(request.getfixturevalue(f"{database}_database"))
     project = make_project(TASKS, database=database, rearq=rearq)
     # Enqueued before the first worker ever started.
     first = project.json("from shop.tasks import add\nemit(add.enqueue(1, b=2).job_id)")

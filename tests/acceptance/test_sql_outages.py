@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.ledger import LEDGER, runs
+from tests.mysql_server import MySQLServer
 from tests.postgres_server import PostgresServer
 from tests.processes import Process
 from tests.project import MAIN, TaskProject
@@ -87,10 +88,21 @@ def outages(workers: list[Process]) -> int:
     return sum(len(re.findall(r"wait to be (?:claimed|recorded)", worker.output)) for worker in workers)
 
 
-def test_postgresql_crashes_and_restarts_under_load(
-    make: Callable[..., TaskProject], postgres_server: PostgresServer, redis_server: RedisServer
+Server = PostgresServer | MySQLServer
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, database: str) -> Server:
+    """The server of ``database``: "postgres" or "mysql"."""
+    found: Server = request.getfixturevalue(f"{database}_server")
+    return found
+
+
+@pytest.mark.parametrize("database", ["postgres", "mysql"])
+def test_the_server_crashes_and_restarts_under_load(
+    make: Callable[..., TaskProject], database: str, server: Server, redis_server: RedisServer
 ) -> None:
-    project = make(database="postgres")
+    project = make(database=database)
     workers = [project.worker("--with-timer", name=name) for name in ("one", "two")]
     for crash in (0, 1):
         (project.folder / "go").unlink(missing_ok=True)
@@ -98,24 +110,25 @@ def test_postgresql_crashes_and_restarts_under_load(
         enqueue_many(project, 200, first=200 * crash)
         wait_until(lambda crash=crash: runs(project.folder)[f"gated {crash}"], "jobs run")  # type: ignore[misc]
         before = outages(workers)
-        postgres_server.kill()
+        server.kill()
         project.write("go", "")  # one at least has an outcome that can't be recorded now
         wait_until(lambda before=before: outages(workers) > before, "a worker notices")  # type: ignore[misc]
-        postgres_server.start()
+        server.start()
     ends_well(project, workers, redis_server, 402)
 
 
+@pytest.mark.parametrize("database", ["postgres", "mysql"])
 def test_all_connections_of_the_database_are_cut_under_load(
-    make: Callable[..., TaskProject], postgres_server: PostgresServer, postgres_database: str, redis_server: RedisServer
+    make: Callable[..., TaskProject], database: str, server: Server, redis_server: RedisServer
 ) -> None:
-    project = make(database="postgres")
+    project = make(database=database)
     workers = [project.worker("--with-timer", name=name) for name in ("one", "two")]
     cut = 0
     for first in range(0, 400, 80):
         # A share for each cut: a busy machine might run all of them before the second.
         enqueue_many(project, 80, first=first)
         wait_until(lambda first=first: len(runs(project.folder)) > first + 20, "jobs run", timeout=30)  # type: ignore[misc]
-        cut += postgres_server.terminate_backends(postgres_database)
+        cut += server.terminate_backends(project.databases["default"]["NAME"])
     assert cut > 5, "connections were lost each time"
     ends_well(project, workers, redis_server, 400)
 

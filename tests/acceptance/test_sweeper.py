@@ -68,7 +68,7 @@ def test_a_producer_that_dies_before_it_rings_costs_a_minute_at_most(make_projec
     assert runs(project.folder) == {"forgotten": 1}
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("database", ["sqlite", "postgres", "mysql"])
 def test_a_wiped_redis_loses_no_job(make_project: Callable[..., TaskProject], redis_server: Any, database: str) -> None:
     project = make_project(
         TASKS, database=database, rearq={"lease": 4, "delay_queue_num": 3}, files={"shop/ledger.py": LEDGER}

@@ -63,7 +63,7 @@ emit(story)
 """
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("database", ["sqlite", "postgres", "mysql"])
 @pytest.mark.parametrize("own", [False, True], ids=["django-db", "db_url"])
 def test_the_job_shares_the_transactions_fate(
     make_project: Callable[..., TaskProject], database: str, own: bool

@@ -73,7 +73,7 @@ def until(condition):
 """
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "mysql"])
 def project(request: pytest.FixtureRequest, make_project: Callable[..., TaskProject]) -> TaskProject:
     return make_project(TASKS, database=request.param, files={"shop/ledger.py": LEDGER})
 
