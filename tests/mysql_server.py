@@ -199,7 +199,7 @@ class MySQLServer:
     def _install(self) -> None:
         if self.installer is not None:  # MariaDB
             command = [str(self.installer), "--no-defaults", f"--datadir={self._data}", "--skip-test-db"]
-            command.append("--auth-root-authentication-method=normal")
+            command += ["--auth-root-authentication-method=normal", f"--tmpdir={self.folder}"]
         else:
             command = [str(self.server), "--no-defaults", "--initialize-insecure", f"--datadir={self._data}"]
         made = subprocess.run(
@@ -225,6 +225,7 @@ class MySQLServer:
             "--no-defaults",
             *FAST,
             f"--datadir={self._data}",
+            f"--tmpdir={self.folder}",
             f"--port={self.port}",
             "--bind-address=127.0.0.1",
             f"--socket={self.folder}/socket",

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_cfg_tasks.exceptions import ConfigurationError, StoreUnavailableError
-from django_cfg_tasks.store.errors import is_outage, refuses_access
+from django_cfg_tasks.store.errors import in_words, is_outage, refuses_access
 from django_cfg_tasks.store.kept import KeptConnections
 from django_cfg_tasks.store.steps import Query, Rows, Run, drive
 from django_cfg_tasks.store.target import DRIVERS, Target, what_is_needed
@@ -220,7 +220,7 @@ class Connection:
         """Return what to raise instead, where the database and not the statement is at fault."""
         if isinstance(error, StoreUnavailableError | ConfigurationError):
             return None
-        what = f"{type(error).__name__}: {error}"
+        what = in_words(error)
         if refuses_access(error):
             return ConfigurationError(
                 f"The database that holds the jobs ({self.target.name}) refuses access: {what}. "

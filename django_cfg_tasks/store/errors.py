@@ -6,6 +6,10 @@ import sqlite3
 from collections.abc import Iterator
 
 
+class TooLargeError(Exception):
+    """What is to be written is more than the server takes at once."""
+
+
 def is_outage(error: BaseException) -> bool:
     """Tell whether the database, and not the statement, is at fault, so that trying again can help."""
     return any(_speaks_of_outage(cause) for cause in _chain(error))
@@ -14,7 +18,7 @@ def is_outage(error: BaseException) -> bool:
 def is_refusal(error: BaseException) -> bool:
     """Tell whether the database refuses what a statement brings, so that trying the same again can't help."""
     return any(
-        isinstance(cause, UnicodeError | sqlite3.IntegrityError | sqlite3.DataError)
+        isinstance(cause, UnicodeError | TooLargeError | sqlite3.IntegrityError | sqlite3.DataError)
         or _state(cause).startswith(_REFUSED)
         or (_is_asyncpg(cause) and type(cause).__name__ == "DataError")
         or (_is_mysql(cause) and type(cause).__name__ in ("DataError", "IntegrityError"))
@@ -31,6 +35,13 @@ def refuses_access(error: BaseException) -> bool:
 def is_deadlock(error: BaseException) -> bool:
     """Tell whether two statements waited for each other, and this is the one that was given up."""
     return any(_state(cause) == "40P01" or _number(cause) in _MYSQL_DEADLOCKS for cause in _chain(error))
+
+
+def in_words(error: BaseException) -> str:
+    """Say what went wrong, as the driver says it: Tortoise tells of a MySQL that it can't reach by its settings."""
+    if type(error).__name__ == "DBConnectionError" and error.__context__ is not None:
+        error = error.__context__
+    return f"{type(error).__name__}: {error}"
 
 
 def is_missing_table(error: BaseException) -> bool:
@@ -64,8 +75,8 @@ _MYSQL_OUTAGES = {
 # User and password, no such database, no right to do this, a plugin that the client lacks.
 _MYSQL_NO_ACCESS = {1044, 1045, 1049, 1142, 1143, 1227, 1251, 1370, 1698, 2059, 2061, 4151}
 _MYSQL_MISSING = {1054, 1146}
-# Data out of range or too long, no JSON, and more than max_allowed_packet.
-_MYSQL_REFUSED = {1153, 1264, 1292, 1366, 1406, 3140, 3141, 4025, 4038}
+# Data out of range or too long, no JSON.
+_MYSQL_REFUSED = {1264, 1292, 1366, 1406, 3140, 3141, 4025, 4038}
 
 
 def _speaks_of_outage(error: BaseException) -> bool:

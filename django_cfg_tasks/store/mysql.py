@@ -15,6 +15,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from django_cfg_tasks.serialization import dumps
+from django_cfg_tasks.store.errors import TooLargeError
 from django_cfg_tasks.store.schema import JOBS, RESULTS, TASKS
 from django_cfg_tasks.store.statements import (
     ALL_TASKS,
@@ -38,6 +39,8 @@ Steps = Generator[Query, Rows, Rows]
 
 MOST_CHARACTERS = 1_000_000
 """Of a JSON document that goes with one statement, unless a single row has more."""
+MOST_OF_STATEMENT = 10_000
+"""Bytes of all else in such a statement."""
 
 _TEXT = "VARCHAR(255)"
 _MOMENT = "CAST(REPLACE(%s, '+00:00', '') AS DATETIME(6))"
@@ -118,8 +121,11 @@ def _one(sql: str) -> Procedure:
     return Procedure(steps, needs_transaction=lambda _: False)
 
 
-def _portions(document: str) -> list[str]:
-    """Part a JSON array so that no server finds it too large (max_allowed_packet), as far as that can be."""
+def _portions(document: str) -> Generator[Query, Rows, list[str]]:
+    """Part a JSON array so that the server takes each part at once.
+
+    TooLargeError for a row that it would not take: it would cut the connection, and as if nothing had been wrong.
+    """
     if len(document) <= MOST_CHARACTERS:
         return [document]
     portions: list[list[str]] = []
@@ -131,6 +137,12 @@ def _portions(document: str) -> list[str]:
             room = MOST_CHARACTERS
         portions[-1].append(text)
         room -= len(text)
+    largest = max((text for portion in portions for text in portion), key=len)
+    if len(largest) > MOST_CHARACTERS:
+        [most] = yield Query("SELECT @@max_allowed_packet AS bytes", returns=True)
+        size = len(largest) + largest.count('"') + largest.count("\\") + MOST_OF_STATEMENT
+        if size > most["bytes"]:
+            raise TooLargeError(f"{size:,} bytes at once; the server's max_allowed_packet is {most['bytes']:,}.")
     return [f"[{','.join(portion)}]" for portion in portions]
 
 
@@ -162,7 +174,7 @@ _OF_BATCH = f"SELECT j.job_id FROM {_of_texts('job_id')} WHERE j.batch = %s"
 
 def _insert(params: Sequence[Any]) -> Steps:
     batch, number = secrets.randbits(63), 0
-    for portion in _portions(params[0]):
+    for portion in (yield from _portions(params[0])):
         [answer] = yield Query(_INSERT, params=[batch, portion], counts=True)
         number += answer["changed"]
     jobs = from_json(params[0]) if number else []
@@ -211,10 +223,10 @@ def _record(params: Sequence[Any]) -> Steps:
     rows = yield Query(_TAKEN, returns=True, params=[dumps(fences)])
     if taken := [outcomes[row["id"]] for row in rows]:
         standing = [{name: outcome[name] for name in _STOOD if name in outcome} for outcome in taken]
-        for portion in _portions(dumps(standing)):
+        for portion in (yield from _portions(dumps(standing))):
             yield Query(_UPDATE, params=[portion])
     if kept := [outcome for outcome in taken if outcome.get("keep_attempt")]:
-        for portion in _portions(dumps(kept)):
+        for portion in (yield from _portions(dumps(kept))):
             yield Query(_INSERT_RESULTS, params=[portion, dumps([outcome["id"] for outcome in kept])])
     return rows
 
@@ -283,7 +295,9 @@ MYSQL = Statements(
         f"STRAIGHT_JOIN {JOBS} AS j ON {_MINE} SET j.progress = x.progress, j.progress_message = x.progress_message"
     ),
     page=(
-        f"SELECT {_columns()} FROM {JOBS} AS j WHERE j.id > %s AND j.enqueue_time >= {_MOMENT} ORDER BY j.id LIMIT %s"
+        # By its rows' order, or each page would sort all that follow.
+        f"SELECT {_columns()} FROM {JOBS} AS j FORCE INDEX (PRIMARY) "
+        f"WHERE j.id > %s AND j.enqueue_time >= {_MOMENT} ORDER BY j.id LIMIT %s"
     ),
     open_page=(f"SELECT {_columns(OPEN_COLUMNS)} FROM {JOBS} AS j WHERE j.id > %s AND {_OPEN} ORDER BY j.id LIMIT %s"),
     open_counts=(

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
+import pymysql
 import pytest
 import redis
 
 from tests import servers
+from tests.mysql_server import MySQLServer
 from tests.postgres_server import PostgresServer
 from tests.redis_server import RedisServer, connected
 from tests.servers import ServerFailed, ServiceMissing
@@ -163,6 +165,35 @@ class TestPostgres:
     def test_the_django_entry_names_the_same_server(self, postgres_server: PostgresServer) -> None:
         entry = postgres_server.django("shop")
         assert (entry["NAME"], entry["PORT"]) == ("shop", str(postgres_server.port))
+
+
+class TestMySQL:
+    def test_create_database_gives_an_empty_one(self, mysql_server: MySQLServer, mysql_database: str) -> None:
+        with mysql_server.connect(mysql_database) as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE t (x int)")
+        mysql_server.create_database(mysql_database)
+        assert mysql_server.execute(f"SHOW TABLES FROM {mysql_database}") == []
+
+    def test_a_copy_has_its_rows(self, mysql_server: MySQLServer, mysql_database: str) -> None:
+        mysql_server.execute(f"CREATE TABLE {mysql_database}.t (x int PRIMARY KEY) SELECT 1 AS x")
+        mysql_server.copy_database(mysql_database, "copied")
+        assert mysql_server.execute("SELECT x FROM copied.t") == [(1,)]
+        mysql_server.drop_database("copied")
+
+    @pytest.mark.parametrize("kill", [False, True])
+    def test_a_restart_keeps_address_and_data(self, mysql_server: MySQLServer, mysql_database: str, kill: bool) -> None:
+        mysql_server.execute(f"CREATE TABLE {mysql_database}.t (x int PRIMARY KEY) SELECT 1 AS x")
+        url = mysql_server.url(mysql_database)
+        mysql_server.restart(kill=kill)
+        assert mysql_server.url(mysql_database) == url
+        assert mysql_server.execute(f"SELECT x FROM {mysql_database}.t") == [(1,)]
+
+    def test_terminate_backends_cuts_one_database(self, mysql_server: MySQLServer, mysql_database: str) -> None:
+        with mysql_server.connect(mysql_database) as cut, mysql_server.connect("mysql") as other:
+            assert mysql_server.terminate_backends(mysql_database) == 1
+            with pytest.raises(pymysql.err.OperationalError):
+                cut.ping(reconnect=False)
+            other.ping(reconnect=False)
 
 
 class TestMissing:

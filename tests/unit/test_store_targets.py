@@ -207,6 +207,42 @@ class TestDjangosSqlite:
         )
 
 
+class TestMySQL:
+    def test_a_url(self) -> None:
+        target = target_of_url(f"mysql://user:{SECRET}@db:3307/tasks?connect_timeout=5&unix_socket=/run/mysqld.sock")
+        assert (target.vendor, target.name, target.in_django) == ("mysql", "mysql://db/tasks", False)
+        assert target.credentials == {
+            "host": "db", "port": 3307, "user": "user", "password": SECRET, "database": "tasks", "minsize": 0,
+            "maxsize": 5, "connect_timeout": 5, "unix_socket": "/run/mysqld.sock",
+        }  # fmt: skip
+
+    def test_of_django(self) -> None:
+        settings = django(
+            "mysql", "shop", USER="me", PASSWORD=SECRET, OPTIONS={"charset": "utf8mb4", "passwd": "other"}
+        )
+        target = target_of_django(settings, "default")
+        assert (target.vendor, target.name, target.in_django) == ("mysql", "DATABASES['default']", True)
+        assert target.credentials == {
+            "host": None, "port": 3306, "user": "me", "password": "other", "database": "shop", "minsize": 0,
+            "maxsize": 5,
+        }  # fmt: skip
+        socket = target_of_django(django("mysql", "shop", HOST="/run/mysqld.sock"), "default")
+        assert socket.credentials["unix_socket"] == "/run/mysqld.sock"
+
+    def test_tls(self) -> None:
+        certificates = ssl.get_default_verify_paths().cafile
+        for options, required, named in (
+            ({"ssl_mode": "REQUIRED"}, ssl.CERT_NONE, False),
+            ({"ssl": {"ca": certificates}}, ssl.CERT_REQUIRED, False),
+            ({"ssl_mode": "VERIFY_IDENTITY", "ssl_ca": certificates}, ssl.CERT_REQUIRED, True),
+        ):
+            context = target_of_django(django("mysql", "shop", OPTIONS=options), "default").credentials["ssl"]
+            assert (context.verify_mode, context.check_hostname) == (required, named)
+
+    def test_without_tls(self) -> None:
+        assert "ssl" not in target_of_url("mysql://db/tasks?ssl_mode=DISABLED").credentials
+
+
 class TestRefused:
     @pytest.mark.parametrize("engine", ["oracle", "dummy"])
     def test_other_engines_of_django(self, engine: str) -> None:
@@ -224,8 +260,9 @@ class TestRefused:
         target_of_url(f"postgres://user:{SECRET}@db/tasks"),
         target_of_url(f"postgres://db/tasks?password={SECRET}"),
         target_of_django(django("postgresql", "shop", USER="me", PASSWORD=SECRET, HOST="db"), "default"),
+        target_of_url(f"mysql://user:{SECRET}@db/tasks"),
     ],
-    ids=["url", "query", "django"],
+    ids=["url", "query", "django", "mysql"],
 )
 def test_no_password_is_shown(target: Target) -> None:
     assert target.credentials["password"] == SECRET
