@@ -59,7 +59,7 @@ def use_database(settings: Any, django_db_blocker: Any) -> Iterator[Callable[[di
     del connections.settings[ALIAS]
 
 
-@pytest.fixture(params=["sqlite", "postgres", "mysql"])
+@pytest.fixture(params=["sqlite", "postgres", pytest.param("mysql", marks=pytest.mark.long)])
 def empty_database(
     request: pytest.FixtureRequest, tmp_path: Path, use_database: Callable[[dict[str, Any]], None]
 ) -> str:

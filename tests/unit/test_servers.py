@@ -13,6 +13,7 @@ from tests.mysql_server import MySQLServer
 from tests.postgres_server import PostgresServer
 from tests.redis_server import RedisServer, connected
 from tests.servers import ServerFailed, ServiceMissing
+from tests.waiting import wait_until
 
 
 class TestRedis:
@@ -189,8 +190,10 @@ class TestMySQL:
         assert mysql_server.execute(f"SELECT x FROM {mysql_database}.t") == [(1,)]
 
     def test_terminate_backends_cuts_one_database(self, mysql_server: MySQLServer, mysql_database: str) -> None:
-        with mysql_server.connect(mysql_database) as cut, mysql_server.connect("mysql") as other:
+        cut = mysql_server.connect(mysql_database)
+        with mysql_server.connect("mysql") as other:
             assert mysql_server.terminate_backends(mysql_database) == 1
+            wait_until(lambda: mysql_server.connections(mysql_database) == [], "it is cut")
             with pytest.raises(pymysql.err.OperationalError):
                 cut.ping(reconnect=False)
             other.ping(reconnect=False)
