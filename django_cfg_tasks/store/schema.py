@@ -6,8 +6,8 @@ migration through Django), so that both ways give the same tables. Every step ma
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from django_cfg_tasks.store.steps import Query, Rows
 
@@ -17,29 +17,80 @@ TASKS = "rearq_task"
 """Ours: what is known of a task beside its jobs."""
 
 
+OPEN = "\"status\" IN ('queued', 'deferred', 'in_progress')"
+_REFERENCES = f' REFERENCES "{JOBS}" ("id") ON DELETE CASCADE'
+
+
 @dataclass(frozen=True)
-class _Types:
+class _Dialect:
     key: str
     reference: str
     json: str
     time: str
     boolean: str
+    list_columns: str
     text: str = "TEXT"
-    references: str = f' REFERENCES "{JOBS}" ("id") ON DELETE CASCADE'
-    """What a column says of the table that its values come from."""
+    quote: str = '"'
+    references: str = _REFERENCES
+    """What a column says of the table that its values come from; `further` where MySQL would overlook it."""
+    further: Mapping[str, str] = field(default_factory=dict)
+    """By table, what follows its columns."""
+    options: str = ""
+    """What follows a table's brackets."""
+    columns: Sequence[tuple[str, str]] = ()
+    """What jobs have here, beside `_our_columns`."""
+    open_jobs: str = f'("id") WHERE {OPEN}'
+    unique_keys: str = '("unique_key") WHERE "unique_key" IS NOT NULL'
+    list_indexes: str | None = None
+    """What tells of the indexes that there are, where CREATE INDEX knows no IF NOT EXISTS."""
+    exact: str | None = None
+    """What lets a table's text be compared as it is, where that depends on who made it."""
+
+    def quoted(self, sql: str) -> str:
+        """Write names in this dialect's own quotes."""
+        return sql.replace('"', self.quote)
 
 
-_TYPES = {
-    "postgresql": _Types("BIGSERIAL NOT NULL PRIMARY KEY", "BIGINT", "JSONB", "TIMESTAMPTZ", "BOOL"),
-    "sqlite": _Types("INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL", "INT", "JSON", "TIMESTAMP", "INT"),
-    "mysql": _Types(
-        *("BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY", "BIGINT", "JSON", "DATETIME(6)", "BOOL", "LONGTEXT"),
-        references="",  # MySQL overlooks it there
+_OF_TABLE = "WHERE table_schema = DATABASE() AND table_name = '{table}'"
+_EXACT_COLLATION = "utf8mb4_bin"
+_EXACT = f"CHARACTER SET utf8mb4 COLLATE {_EXACT_COLLATION}"
+_LIST_COLLATION = f"SELECT table_collation AS name FROM information_schema.tables {_OF_TABLE}"
+_DIALECTS = {
+    "postgresql": _Dialect(
+        *("BIGSERIAL NOT NULL PRIMARY KEY", "BIGINT", "JSONB", "TIMESTAMPTZ", "BOOL"),
+        # to_regclass follows the search path, as the statements do.
+        list_columns=(
+            "SELECT attname AS name FROM pg_attribute "
+            "WHERE attrelid = to_regclass('\"{table}\"') AND attnum > 0 AND NOT attisdropped"
+        ),
+    ),
+    "sqlite": _Dialect(
+        *("INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL", "INT", "JSON", "TIMESTAMP", "INT"),
+        list_columns="SELECT name FROM pragma_table_info('{table}')",
+    ),
+    "mysql": _Dialect(
+        *("BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY", "BIGINT", "JSON", "DATETIME(6)", "BOOL"),
+        list_columns=f"SELECT column_name AS name FROM information_schema.columns {_OF_TABLE}",
+        text="LONGTEXT",
+        quote="`",
+        references="",
+        further={RESULTS: f'FOREIGN KEY ("job_id"){_REFERENCES}'},
+        options=f" ENGINE = InnoDB {_EXACT}",
+        # It has no index of some rows; but what is NULL is in the way neither of a unique key, nor of a walk.
+        columns=[
+            ("is_open", f"BOOL GENERATED ALWAYS AS (CASE WHEN {OPEN} THEN 1 END) VIRTUAL"),
+            # By which those who insert tell which jobs are theirs: they hear how many were new, not which.
+            ("batch", "BIGINT"),
+        ],
+        open_jobs='("is_open", "id")',
+        unique_keys='("unique_key")',
+        list_indexes=f"SELECT DISTINCT index_name AS name FROM information_schema.statistics {_OF_TABLE}",
+        exact=f'ALTER TABLE "{{table}}" CONVERT TO {_EXACT}',
     ),
 }
 
 
-def _first_columns(types: _Types) -> dict[str, list[tuple[str, str]]]:
+def _first_columns(types: _Dialect) -> dict[str, list[tuple[str, str]]]:
     """The columns that ReArq's own models know, in their order; of our table, the key."""
     return {
         JOBS: [
@@ -71,7 +122,7 @@ def _first_columns(types: _Types) -> dict[str, list[tuple[str, str]]]:
 
 def _our_columns(vendor: str) -> dict[str, list[tuple[str, str]]]:
     """What ReArq's code ignores: all nullable, so that its producers can go on inserting."""
-    types = _TYPES[vendor]
+    types = _DIALECTS[vendor]
     return {
         JOBS: [
             ("queue", "VARCHAR(100)"),
@@ -85,7 +136,7 @@ def _our_columns(vendor: str) -> dict[str, list[tuple[str, str]]]:
             ("unique_until", types.time),
             ("progress", "DOUBLE PRECISION"),
             ("progress_message", "VARCHAR(255)"),
-            *_EXTRA_COLUMNS.get(vendor, []),
+            *types.columns,
         ],
         RESULTS: [
             ("attempt", "INT"),
@@ -103,126 +154,71 @@ def _our_columns(vendor: str) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-_OPEN_STATUSES = "('queued', 'deferred', 'in_progress')"
-OPEN = f'"status" IN {_OPEN_STATUSES}'
-
-_INDEXES = [
-    # What the sweeper walks: jobs that are not final, oldest first. Finished ones leave the index.
-    f'CREATE INDEX IF NOT EXISTS "rearq_job_open" ON "{JOBS}" ("id") WHERE {OPEN}',
-    # What retention walks, page by page.
-    f'CREATE INDEX IF NOT EXISTS "rearq_job_enqueued" ON "{JOBS}" ("enqueue_time", "id")',
-    # The attempts of a job, and the cascade when it is deleted.
-    f'CREATE INDEX IF NOT EXISTS "rearq_job_results_job" ON "{RESULTS}" ("job_id", "id")',
-    # What is unique is so by this, whoever races with whom. Only jobs that claim to be are in it.
-    f'CREATE UNIQUE INDEX IF NOT EXISTS "rearq_job_unique" ON "{JOBS}" ("unique_key") WHERE "unique_key" IS NOT NULL',
-]
-
-
-# MySQL has no index of some rows. What is NULL is not in the way there: neither of a key that is to be unique, nor of
-# a walk over what is not.
-_EXTRA_COLUMNS = {
-    "mysql": [
-        ("is_open", f"BOOL GENERATED ALWAYS AS (CASE WHEN `status` IN {_OPEN_STATUSES} THEN 1 END) VIRTUAL"),
-        # By which those who insert tell which jobs are theirs: they hear how many were new, not which.
-        ("batch", "BIGINT"),
-    ]
-}
-_MYSQL_INDEXES = {
-    "rearq_job_open": (JOBS, f"CREATE INDEX `rearq_job_open` ON `{JOBS}` (`is_open`, `id`)"),
-    "rearq_job_enqueued": (JOBS, f"CREATE INDEX `rearq_job_enqueued` ON `{JOBS}` (`enqueue_time`, `id`)"),
-    "rearq_job_results_job": (RESULTS, f"CREATE INDEX `rearq_job_results_job` ON `{RESULTS}` (`job_id`, `id`)"),
-    "rearq_job_unique": (JOBS, f"CREATE UNIQUE INDEX `rearq_job_unique` ON `{JOBS}` (`unique_key`)"),
-}
-# Names are what they are: "A" is not "a", and neither is "\xe4".
-_MYSQL_TEXT = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
-_MYSQL_REFERENCE = f'FOREIGN KEY ("job_id") REFERENCES "{JOBS}" ("id") ON DELETE CASCADE'
+def _indexes(dialect: _Dialect) -> dict[str, tuple[str, str]]:
+    """By name: the table of an index, and the statement that makes it."""
+    parts = {
+        # What the sweeper walks: jobs that are not final, oldest first. Finished ones leave the index, or stand aside.
+        "rearq_job_open": (JOBS, "INDEX", dialect.open_jobs),
+        # What retention walks, page by page.
+        "rearq_job_enqueued": (JOBS, "INDEX", '("enqueue_time", "id")'),
+        # The attempts of a job, and the cascade when it is deleted.
+        "rearq_job_results_job": (RESULTS, "INDEX", '("job_id", "id")'),
+        # What is unique is so by this, whoever races with whom. Only jobs that claim to be are in it.
+        "rearq_job_unique": (JOBS, "UNIQUE INDEX", dialect.unique_keys),
+    }
+    there_or_not = "" if dialect.list_indexes else "IF NOT EXISTS "
+    return {
+        name: (table, dialect.quoted(f'CREATE {kind} {there_or_not}"{name}" ON "{table}" {columns}'))
+        for name, (table, kind, columns) in parts.items()
+    }
 
 
 def create_statements(vendor: str) -> list[str]:
     """Return the statements that make all tables and their indexes from nothing."""
-    return _tables(vendor) + (_INDEXES if vendor != "mysql" else [sql for _, sql in _MYSQL_INDEXES.values()])
+    return _tables(vendor) + [statement for _, statement in _indexes(_DIALECTS[vendor]).values()]
 
 
 def _tables(vendor: str) -> list[str]:
-    ours = _our_columns(vendor)
+    dialect, ours = _DIALECTS[vendor], _our_columns(vendor)
     tables = []
-    for table, columns in _first_columns(_TYPES[vendor]).items():
+    for table, columns in _first_columns(dialect).items():
         lines = [f'"{name}" {kind}' for name, kind in [*columns, *ours[table]]]
-        if vendor == "mysql" and table == RESULTS:
-            lines.append(_MYSQL_REFERENCE)
+        lines += [dialect.further[table]] if table in dialect.further else []
         body = ",\n    ".join(lines)
-        tables.append(f'CREATE TABLE IF NOT EXISTS "{table}" (\n    {body}\n)')
-    if vendor == "mysql":
-        return [f"{_in_mysql(table)} ENGINE = InnoDB {_MYSQL_TEXT}" for table in tables]
+        tables.append(dialect.quoted(f'CREATE TABLE IF NOT EXISTS "{table}" (\n    {body}\n){dialect.options}'))
     return tables
-
-
-def _in_mysql(sql: str) -> str:
-    return sql.replace('"', "`")
 
 
 def drop_statements(vendor: str) -> list[str]:
     """Return the statements that remove the tables with everything in them."""
-    statements = [f'DROP TABLE IF EXISTS "{table}"' for table in (TASKS, RESULTS, JOBS)]
-    return [_in_mysql(sql) for sql in statements] if vendor == "mysql" else statements
+    return [_DIALECTS[vendor].quoted(f'DROP TABLE IF EXISTS "{table}"') for table in (TASKS, RESULTS, JOBS)]
 
 
 def ensure(vendor: str) -> Generator[Query, Rows, None]:
     """Yield what to run, one query at a time, and take the rows of those that return some."""
+    dialect = _DIALECTS[vendor]
     for statement in _tables(vendor):
         yield Query(statement)
     for table, columns in _our_columns(vendor).items():
-        rows = yield Query(_LIST_COLUMNS[vendor].format(table=table), returns=True)
-        present = {row["name"] for row in rows}
+        present = yield from _names(dialect.list_columns, table)
         for name, kind in columns:
             if name not in present:
-                statement = f'ALTER TABLE "{table}" ADD COLUMN "{name}" {kind}'
-                yield Query(_in_mysql(statement) if vendor == "mysql" else statement)
-    if vendor == "mysql":
-        yield from _finish_mysql()
-    else:
-        for statement in _INDEXES:
-            yield Query(statement)
-
-
-def _finish_mysql() -> Generator[Query, Rows, None]:
-    """Compare all text as it is, where ReArq made the tables; then the indexes, which know no IF NOT EXISTS."""
-    for table in (JOBS, RESULTS, TASKS):
-        [found] = yield Query(_MYSQL_COLLATION.format(table=table), returns=True)
-        if found["name"] != "utf8mb4_bin":
-            yield Query(f"ALTER TABLE `{table}` CONVERT TO {_MYSQL_TEXT}")
-    for name, (table, statement) in _MYSQL_INDEXES.items():
-        rows = yield Query(_MYSQL_LIST_INDEXES.format(table=table), returns=True)
-        if name not in {row["name"] for row in rows}:
+                yield Query(dialect.quoted(f'ALTER TABLE "{table}" ADD COLUMN "{name}" {kind}'))
+        if dialect.exact and _EXACT_COLLATION not in (yield from _names(_LIST_COLLATION, table)):
+            yield Query(dialect.quoted(dialect.exact.format(table=table)))
+    for name, (table, statement) in _indexes(dialect).items():
+        if not dialect.list_indexes or name not in (yield from _names(dialect.list_indexes, table)):
             yield Query(statement)
 
 
 def is_complete(vendor: str) -> Generator[Query, Rows, bool]:
     """Yield what to ask, and return whether the tables have all of our columns."""
     for table, columns in _our_columns(vendor).items():
-        rows = yield Query(_LIST_COLUMNS[vendor].format(table=table), returns=True)
-        if not {name for name, _ in columns} <= {row["name"] for row in rows}:
+        if not {name for name, _ in columns} <= (yield from _names(_DIALECTS[vendor].list_columns, table)):
             return False
     return True
 
 
-_MYSQL_COLLATION = (
-    "SELECT table_collation AS name FROM information_schema.tables "
-    "WHERE table_schema = DATABASE() AND table_name = '{table}'"
-)
-_MYSQL_LIST_INDEXES = (
-    "SELECT DISTINCT index_name AS name FROM information_schema.statistics "
-    "WHERE table_schema = DATABASE() AND table_name = '{table}'"
-)
-_LIST_COLUMNS = {
-    # to_regclass follows the search path, as the statements above do.
-    "postgresql": (
-        "SELECT attname AS name FROM pg_attribute "
-        "WHERE attrelid = to_regclass('\"{table}\"') AND attnum > 0 AND NOT attisdropped"
-    ),
-    "sqlite": "SELECT name FROM pragma_table_info('{table}')",
-    "mysql": (
-        "SELECT column_name AS name FROM information_schema.columns "
-        "WHERE table_schema = DATABASE() AND table_name = '{table}'"
-    ),
-}
+def _names(sql: str, table: str) -> Generator[Query, Rows, set[str]]:
+    rows = yield Query(sql.format(table=table), returns=True)
+    return {row["name"] for row in rows}
