@@ -54,12 +54,12 @@ class Connection:
         self._without_plans = False
         self._lock = asyncio.Lock()
 
-    async def execute(self, sql: str, params: Sequence[Any] = ()) -> Rows:
+    async def execute(self, sql: str, params: Sequence[Any] | None = None) -> Rows:
         """Run one statement, with ``%s`` placeholders, in a transaction of its own, and return its rows.
 
         It fails as `run` does.
         """
-        return await self.run(Query(sql, True, params))
+        return await self.run(Query(sql, True, params or ()))
 
     async def run(self, query: Query) -> Rows:
         """Run one query in a transaction of its own.
