@@ -102,8 +102,9 @@ def test_counts_are_exact_up_to_a_bound(staff: Client, monkeypatch: pytest.Monke
     fill(20)
     assert staff.get(LOGS, {"page_size": 5}).json()["count_is_estimate"] is False
     upsert([queued(f"more-{n}") for n in range(80)])
-    with connection.cursor() as cursor:
-        cursor.execute(f"ANALYZE {'TABLE' if connection.vendor == 'mysql' else ''} django_cfg_task_log")
+    if connection.vendor != "mysql":  # where it ends the test's transaction
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE django_cfg_task_log")
     answer = staff.get(LOGS, {"page_size": 5}).json()
     assert answer["count_is_estimate"] is True
     assert answer["count"] == (100 if connection.vendor == "postgresql" else 20)
