@@ -337,4 +337,5 @@ MYSQL = Statements(
         f"VALUES(fired_job), {TASKS}.fired_job), "
         f"{TASKS}.fired_until = GREATEST(COALESCE({TASKS}.fired_until, VALUES(fired_until)), VALUES(fired_until))"
     ),
+    as_of_now=" LOCK IN SHARE MODE",
 )

@@ -33,10 +33,11 @@ def find_through_django(records: Sequence[JobRecord], alias: str) -> dict[str, J
     from django.db import connections
 
     sql = STATEMENTS[connections[alias].vendor]
-    rows = _run_through_django(sql.select, [dumps([record.job_id for record in records])], alias)
+    rows = _run_through_django(sql.select + sql.as_of_now, [dumps([record.job_id for record in records])], alias)
     found = {row["job_id"]: record_of(row) for row in rows}
     if others := keyed(records, found):
-        rows = _run_through_django(sql.select_unique, [dumps([record.unique_key for record in others])], alias)
+        keys = dumps([record.unique_key for record in others])
+        rows = _run_through_django(sql.select_unique + sql.as_of_now, [keys], alias)
         found |= by_unique_key(others, [record_of(row) for row in rows])
     return found
 
@@ -45,7 +46,8 @@ def disabled_through_django(alias: str) -> set[str]:
     """`Store.disabled`, as Django's open transaction sees it."""
     from django.db import connections
 
-    rows = _run_through_django(STATEMENTS[connections[alias].vendor].tasks, [], alias)
+    sql = STATEMENTS[connections[alias].vendor]
+    rows = _run_through_django(sql.tasks + sql.as_of_now, [], alias)
     return {row["name"] for row in rows if row["disabled_since"] is not None}
 
 

@@ -53,12 +53,12 @@ class Statements:
     """Rows as a JSON document -> job_id of those that were new; jobs of disabled tasks are not, unless they say so."""
     end_unique: Statement
     """A moment, unique keys as a JSON array -> nothing; those that lasted until then are free."""
-    select: Statement
+    select: str
     """Job ids as a JSON array -> their rows."""
     select_whole: Statement | None
     """Job ids as a JSON array -> their rows, and in each its attempts as a JSON array, in no order; None where that
     takes two statements, `select` and `results`."""
-    select_unique: Statement
+    select_unique: str
     """Unique keys as a JSON array -> the rows that have them."""
     results: Statement
     """Row ids as a JSON array -> their attempts, oldest first."""
@@ -103,12 +103,15 @@ class Statements:
     """A moment, a task's name -> nothing; its schedule is paused, since that moment if it was not before."""
     resume: Statement
     """A task's name -> nothing."""
-    tasks: Statement
+    tasks: str
     """All that is known of tasks."""
     note_firings: Statement
     """Tasks as a JSON document (name, fired_until, fired_job) -> nothing."""
-    edit: str | None = None
+    edit: Statement | None = None
     """Args and kwargs as JSON, retries allowed, the pause before one, expire time, job id -> the row, if it waits."""
+    as_of_now: str = ""
+    """What is put behind `select`, `select_unique` and `tasks` to see what is committed now, whenever the transaction
+    began that they are part of."""
 
 
 IS_DISABLED = f"EXISTS (SELECT 1 FROM {TASKS} AS d WHERE d.name = {{task}} AND d.disabled_since IS NOT NULL)"

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from django.db import connections, transaction
 
 from django_cfg_tasks.exceptions import ConfigurationError, StoreUnavailableError
-from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobStatus
-from django_cfg_tasks.store import Outcome, Store, is_outage, is_refusal, target_of_url
+from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord, JobStatus
+from django_cfg_tasks.store import (
+    Outcome,
+    Store,
+    find_through_django,
+    insert_through_django,
+    is_outage,
+    is_refusal,
+    target_of_url,
+)
 from django_cfg_tasks.store.errors import TooLargeError
 from django_cfg_tasks.store.steps import Query
 from tests.mysql_server import PASSWORD, MySQLServer
@@ -112,3 +122,32 @@ async def test_what_is_too_large_is_refused_and_is_no_outage(store: Store) -> No
     for job in jobs.values():
         job.result = "small"
     assert len(await store.record(outcomes)) == 2
+
+
+def test_a_transaction_that_began_earlier_hears_of_what_is_in_its_way(
+    mysql_server: MySQLServer, mysql_database: str, django_db_blocker: Any
+) -> None:
+    """At REPEATABLE READ, an insert meets jobs that a plain SELECT does not see."""
+    entry = mysql_server.django(mysql_database) | {"OPTIONS": {"isolation_level": "repeatable read"}}
+
+    async def insert(*records: JobRecord) -> None:
+        store = Store(target_of_url(mysql_server.url(mysql_database)))
+        await store.insert(records)
+        await store.close()
+
+    asyncio.run(insert(queued("first")))
+    connections.settings["jobs"] = connections.configure_settings({"default": entry})["default"]
+    try:
+        with django_db_blocker.unblock(), transaction.atomic(using="jobs"):
+            with connections["jobs"].cursor() as cursor:
+                cursor.execute("SELECT COUNT(*) FROM rearq_job")
+            asyncio.run(insert(queued("rival", unique_key="dkey"), queued("same")))
+            records = [queued("mine", unique_key="dkey"), queued("same"), queued("new")]
+            assert insert_through_django(records, "jobs") == {"new"}
+            found = find_through_django(records, "jobs")
+        assert {new: record.job_id for new, record in found.items()} == {"mine": "rival", "same": "same", "new": "new"}
+    finally:
+        with django_db_blocker.unblock():
+            connections["jobs"].close()
+        del connections["jobs"]
+        del connections.settings["jobs"]
