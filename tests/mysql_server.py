@@ -148,7 +148,7 @@ class MySQLServer:
             try:
                 self.execute(f"KILL CONNECTION {number}")
                 cut += 1
-            except pymysql.err.OperationalError:  # it has gone by itself
+            except pymysql.OperationalError:  # it has gone by itself
                 pass
         return cut
 
@@ -248,7 +248,7 @@ class MySQLServer:
     def _answers(self) -> bool:
         try:
             return bool(self.execute("SELECT 1"))
-        except pymysql.err.OperationalError:  # not yet listening, or the user is not made yet
+        except pymysql.OperationalError:  # not yet listening, or the user is not made yet
             return False
 
     def _leave_root(self) -> None:

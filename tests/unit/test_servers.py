@@ -194,7 +194,7 @@ class TestMySQL:
         with mysql_server.connect("mysql") as other:
             assert mysql_server.terminate_backends(mysql_database) == 1
             wait_until(lambda: mysql_server.connections(mysql_database) == [], "it is cut")
-            with pytest.raises(pymysql.err.OperationalError):
+            with pytest.raises(pymysql.OperationalError):
                 cut.ping(reconnect=False)
             other.ping(reconnect=False)
 
