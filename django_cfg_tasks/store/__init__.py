@@ -179,14 +179,9 @@ class Store:
         await self._execute(self._sql.insert_results, [document, dumps([outcome.record.id for outcome in outcomes])])
 
     async def edit(self, record: JobRecord) -> JobRecord | None:
-        """Write a waiting job's arguments, retries and time to expire; None where it waits no more, or never did.
-
-        ConfigurationError where the database has no statement for it.
-        """
-        if self._sql.edit is None:
-            raise ConfigurationError(f"Jobs that wait can't be edited in {self.target.name}.")
+        """Write a waiting job's arguments, retries and time to expire; None where it waits no more, or never did."""
         expire = written_moment(record.expire_time) if record.expire_time is not None else None
-        numbers = str(record.job_retry), str(record.job_retry_after)
+        numbers = self._number(record.job_retry), self._number(record.job_retry_after)
         rows = await self._execute(
             self._sql.edit, [dumps(record.args), dumps(record.kwargs), *numbers, expire, record.job_id]
         )

@@ -267,7 +267,7 @@ async def _run_mysql(raw: Any, query: Query) -> Rows:
 def _mysql_cursor() -> Any:
     from asyncmy.cursors import DictCursor
 
-    class QuietDictCursor(DictCursor):  # type: ignore[misc]  # asyncmy has no types
+    class QuietDictCursor(DictCursor):
         """Does not ask for the warnings of each statement: that a job is there already is no news."""
 
         async def _show_warnings(self, conn: Any) -> None:

@@ -231,6 +231,23 @@ def _record(params: Sequence[Any]) -> Steps:
     return rows
 
 
+# Waiting jobs
+
+_THAT_WAITS = "j.job_id = $6 AND j.status IN ('queued', 'deferred')"
+
+
+def _edit(params: Sequence[Any]) -> Steps:
+    rows = yield _ordered(f"SELECT j.id FROM {JOBS} AS j WHERE {_THAT_WAITS} FOR UPDATE", params, returns=True)
+    if rows:
+        yield _ordered(
+            f"UPDATE {JOBS} AS j SET j.args = $1, j.kwargs = $2, j.job_retry = $3, j.job_retry_after = $4, "
+            f"j.expire_time = {_at('$5')} WHERE {_THAT_WAITS}",
+            params,
+        )
+        rows = yield _ordered(f"SELECT {_columns()} FROM {JOBS} AS j WHERE {_THAT_WAITS}", params, returns=True)
+    return rows
+
+
 # What is known of tasks
 
 
@@ -281,6 +298,7 @@ MYSQL = Statements(
     ),
     insert_results=_INSERT_RESULTS,
     record=Procedure(_record),
+    edit=Procedure(_edit),
     cancel=_first(
         f"SELECT {_columns(**_CANCELED)} FROM {_of_texts('job_id', '$1')} WHERE {_OPEN} FOR UPDATE",
         _cancel("$2"),

@@ -70,6 +70,8 @@ class Statements:
     """Outcomes as a JSON document -> the row ids that took it: those that the same attempt still owned."""
     insert_results: Statement
     """Outcomes as a JSON document, row ids as a JSON array -> nothing; attempts of these are kept, each once."""
+    edit: Statement
+    """Args and kwargs as JSON, retries allowed, the pause before one, expire time, job id -> the row, if it waits."""
     cancel: Statement
     """Job ids as a JSON array -> the rows that are canceled now, as they were before otherwise."""
     cancel_task: Statement
@@ -107,8 +109,6 @@ class Statements:
     """All that is known of tasks."""
     note_firings: Statement
     """Tasks as a JSON document (name, fired_until, fired_job) -> nothing."""
-    edit: Statement | None = None
-    """Args and kwargs as JSON, retries allowed, the pause before one, expire time, job id -> the row, if it waits."""
     as_of_now: str = ""
     """What is put behind `select`, `select_unique` and `tasks` to see what is committed now, whenever the transaction
     began that they are part of."""
@@ -162,7 +162,7 @@ def switch_on(since: str) -> str:
 def _edit(json: str, number: str, moment: str) -> str:
     return (
         f"UPDATE {JOBS} SET args = {json}, kwargs = {json}, job_retry = {number}, job_retry_after = {number}, "
-        f"expire_time = {moment} WHERE job_id = %s AND (status || '') IN ('queued', 'deferred') RETURNING {_COLUMNS}"
+        f"expire_time = {moment} WHERE job_id = %s AND (status || '') IN ('queued', 'deferred') RETURNING {COLUMNS}"
     )
 
 
@@ -398,5 +398,5 @@ SQLITE = Statements(
         f"INSERT INTO {TASKS} (name, fired_until, fired_job) SELECT {_json('name', 'fired_until', 'fired_job')} "
         f"FROM json_each(%s) WHERE true {_NOTED}"  # "WHERE true" tells SQLite's parser that ON is no join's
     ),
-    edit=_edit("%s", "CAST(%s AS INT)", "%s"),
+    edit=_edit("%s", "%s", "%s"),
 )

@@ -194,6 +194,24 @@ async def test_progress(store: Store) -> None:
     assert [(now[name].progress, now[name].progress_message) for name in "ab"] == [(0.25, NASTY), (None, "")]
 
 
+async def test_edit(store: Store) -> None:
+    await store.insert([queued("a"), queued("b"), queued("running")])
+    await store.claim(["running"], "w")
+    jobs = await store.load(["a", "b", "running"])
+    for job in jobs.values():
+        job.args, job.kwargs, job.expire_time = [NASTY, 1], {"x": [None]}, NOON
+        job.job_retry, job.job_retry_after = 7, 8
+    edited = await store.edit(jobs["a"])
+    assert edited is not None
+    for told in (edited, (await store.load(["a"]))["a"]):
+        assert (told.args, told.kwargs, told.expire_time) == ([NASTY, 1], {"x": [None]}, NOON)
+        assert (told.job_retry, told.job_retry_after, told.status) == (7, 8, JobStatus.queued)
+    jobs["b"].expire_time = None
+    assert getattr(await store.edit(jobs["b"]), "expire_time", NOON) is None
+    assert await store.edit(jobs["running"]) is None
+    assert (await store.load(["running"]))["running"].job_retry != 7
+
+
 async def test_cancel(store: Store) -> None:
     await store.insert([queued(name, task=name[0], unique_key=f"d{name}") for name in ("a1", "a2", "a3", "b1", "b2")])
     [record] = (await store.claim(["b2"], "w")).values()
