@@ -17,7 +17,7 @@ VAR_DIR.mkdir(parents=True, exist_ok=True)  # SQLite makes the file, not the fol
 # Good for a demo on a loopback address only: a known key, and DEBUG, for Django to serve the admin's styles.
 SECRET_KEY = os.environ.get("SHOP_SECRET_KEY", "insecure-key-of-the-example-shop")
 DEBUG = os.environ.get("SHOP_DEBUG", "1") == "1"
-ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+ALLOWED_HOSTS = os.environ.get("SHOP_ALLOWED_HOSTS", "127.0.0.1,localhost").split(",")
 
 INSTALLED_APPS = [
     "django.contrib.admin",
