@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -21,6 +22,8 @@ FILE = pages.ROOT / "docker-compose.yml"
 DOCKERFILE = pages.ROOT / "example_project" / "Dockerfile"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text())["services"]
 TASKS = ("worker", "timer")
+TRYING_OUT = "for-trying-out"
+PASSWORD = f"${{SHOP_POSTGRES_PASSWORD:-{TRYING_OUT}}}"
 
 
 def seconds(text: str) -> int:
@@ -29,11 +32,41 @@ def seconds(text: str) -> int:
     return int(match[1])
 
 
+def compose() -> list[str]:
+    """Docker's plugin, or the same program alone; the test is skipped where there is neither."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        found = shutil.which(command[0])
+        if found and not subprocess.run([found, *command[1:], "version"], capture_output=True, check=False).returncode:
+            return [found, *command[1:], "--file", str(FILE)]
+    pytest.skip("docker compose is not installed")
+
+
 def test_docker_accepts_it() -> None:
-    docker = shutil.which("docker")
-    if not docker or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("docker compose is not installed")
-    subprocess.run([docker, "compose", "--file", FILE, "config", "--quiet"], check=True)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
+
+    def config(**variables: str) -> str:
+        command = [*compose(), "--env-file", os.devnull, "config"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env | variables)
+        assert (done.returncode, done.stderr) == (0, "")
+        return yaml.safe_dump(yaml.safe_load(done.stdout)["services"])
+
+    assert config().count(TRYING_OUT) == 6
+    deployed = config(SHOP_POSTGRES_PASSWORD="Kettle7", SHOP_SECRET_KEY="long", SHOP_DEBUG="0")
+    assert "insecure" not in deployed
+    assert TRYING_OUT not in deployed
+    assert deployed.count("Kettle7") == 6
+    assert deployed.count("SHOP_DEBUG: '0'") == 5
+
+
+def test_what_is_secret_comes_from_outside() -> None:
+    for name in ("migrate", "products", "web", *TASKS):
+        environment = SERVICES[name]["environment"]
+        assert environment["SHOP_SECRET_KEY"].startswith("${SHOP_SECRET_KEY:-insecure")
+        assert environment["SHOP_DEBUG"] == "${SHOP_DEBUG:-1}"
+        assert PASSWORD in environment["SHOP_DATABASE_URL"]
+    assert SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"] == PASSWORD
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert all(port.startswith("127.0.0.1:") for port in published)
 
 
 def test_it_has_two_workers_and_what_they_need() -> None:
