@@ -21,6 +21,8 @@ _VALUE = "(?:TEXT|INTEGER)"
 _ASSIGNMENT = re.compile(r"[A-Z_]+=")
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(\[(?P<extras>[\w,]+)\])?(?P<version>[=<>~!].*)?")
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+_COMPOSE = ("up", "down", "logs", "ps", "config", "build", "run", "stop", "start")
+_KUBECTL = ("apply", "delete", "kustomize", "rollout", "wait")
 REARQ_APPS = ("main:rearq", "django_cfg_tasks.main:rearq")
 
 
@@ -55,10 +57,23 @@ def check(words: list[str]) -> None:
             pass
         case ["make", *arguments]:
             _check_make(arguments)
-        case ["docker", "compose", "up" | "down" | "logs" | "ps", *arguments]:
+        case _:
+            _check_operation(words)
+
+
+def _check_operation(words: list[str]) -> None:
+    """What people do to hosts: their files, services and objects are those of the repository."""
+    match words:
+        case ["docker", "compose", command, *arguments] if command in _COMPOSE:
             _check_compose(arguments)
-        case ["systemctl", "stop" | "restart" | "status" | "enable", *_]:
-            pass
+        case ["systemctl", "stop" | "start" | "restart" | "status" | "enable" | "daemon-reload", *arguments]:
+            _check_units(arguments)
+        case ["systemd-analyze", "verify" | "security", *arguments]:
+            _check_units([Path(word).name for word in arguments])
+        case ["kubectl", command, *arguments] if command in _KUBECTL:
+            _check_kubernetes(arguments)
+        case ["kubernetes-validate", "--strict", *files] | ["cp", *files, "/etc/systemd/system"]:
+            assert all((ROOT / file).exists() for file in files), f"no such file among {files}"
         case _:
             raise AssertionError(f"a command that no test knows: {shlex.join(words)}")
 
@@ -130,4 +145,36 @@ def _check_make(arguments: list[str]) -> None:
 def _check_compose(arguments: list[str]) -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     for word in arguments:
-        assert word in services or word in ("--build", "--follow", "--detach"), f"docker compose: what is {word}?"
+        known = word in services or word in ("--build", "--follow", "--detach", "--quiet", "--rm", "--no-deps")
+        assert known, f"docker compose: what is {word}?"
+
+
+def _check_units(arguments: list[str]) -> None:
+    units = {re.sub(r"@.*?\.", "@.", file.name) for file in (ROOT / "deploy" / "systemd").iterdir()}
+    for word in arguments:
+        if not word.startswith("--"):
+            unit = re.sub(r"@\d+", "@", word)
+            assert {unit, f"{unit}.service"} & units, f"no such unit: {word}"
+
+
+def _check_kubernetes(arguments: list[str]) -> None:
+    """Files, objects and labels are those of deploy/kubernetes; the program itself needs a cluster for most of it."""
+    base = ROOT / "deploy" / "kubernetes" / "base"
+    objects = [each for file in base.glob("*.yaml") for each in yaml.safe_load_all(file.read_text())]
+    names = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in objects if "metadata" in each}
+    components = {
+        each["metadata"]["labels"]["app.kubernetes.io/component"]
+        for each in objects
+        if "labels" in each.get("metadata", {})
+    }
+    kind = ""
+    for word in arguments:
+        label = re.fullmatch(r"app\.kubernetes\.io/component(?:=| in \()([\w, ]+)\)?", word)
+        if label:
+            assert set(re.split(r", ?", label[1])) <= components | {"config"}, f"no such component: {word}"
+        elif word in ("job", "status"):
+            kind = word
+        elif "/" in word:
+            assert word in names or (ROOT / word).exists(), f"no such object or file: {word}"
+        elif not word.startswith("-"):
+            assert f"{kind}/{word}" in names, f"kubectl: what is {word}?"

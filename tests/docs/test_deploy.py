@@ -1,0 +1,58 @@
+"""docs/howto/deploy.md says what is so: how long a stop takes, and what the linters print."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from django_cfg_tasks import RearqConfig
+from django_cfg_tasks.dispatcher import FLUSH_SECONDS, UNWIND_SECONDS
+from django_cfg_tasks.recorder import writer
+from django_cfg_tasks.worker import hooks, process, slots, threads
+from django_cfg_tasks.worker import worker as worker_module
+from tests.docs import pages
+
+PAGE = pages.ROOT / "docs" / "howto" / "deploy.md"
+SHOWN = [block.text for block in pages.blocks(PAGE) if block.kind == "text"]
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, cwd=pages.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_time_that_a_stop_takes() -> None:
+    rungs = [
+        RearqConfig().shutdown_timeout,
+        max(slots.UNWIND_SECONDS, threads.GRACE_SECONDS),
+        worker_module.DRAIN_SECONDS,
+        process.FLUSH_SECONDS,
+        writer.EXIT_TIMEOUT,
+    ]
+    assert [float(row[0]) for row in pages.table(PAGE, "What happens to running jobs")] == rungs
+    assert f"`shutdown_timeout` + {sum(rungs[1:]):g} s" in PAGE.read_text()
+    assert FLUSH_SECONDS + UNWIND_SECONDS + hooks.END_SECONDS + hooks.UNWIND_SECONDS <= 10  # "add up to ten"
+
+
+def test_what_systemd_prints() -> None:
+    analyze = shutil.which("systemd-analyze")
+    if not analyze:
+        pytest.skip("systemd-analyze is not installed")
+    said = run(analyze, "security", "--offline=true", "deploy/systemd/rearq-worker@.service")
+    mark = re.compile(r"level for rearq-worker@i\.service: ([\d.]+) OK")
+    (shown,), (found,) = mark.findall(SHOWN[0]), mark.findall(said)
+    assert abs(float(shown) - float(found)) < 1  # each version of systemd looks at some more
+
+
+def test_what_the_schemas_print() -> None:
+    command = str(Path(sys.executable).with_name("kubernetes-validate"))
+    if not Path(command).exists():
+        command = shutil.which("kubernetes-validate") or command
+    said = run(command, "--strict", "deploy/kubernetes/base/worker.yaml")
+    assert said == SHOWN[1]
