@@ -1,4 +1,4 @@
-"""How long the shutdown ladder of a worker may take, for the tests of what stops workers."""
+"""How long the shutdown ladder of a worker may take, rung by rung, for the tests of what stops workers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from django_cfg_tasks.recorder import writer
 from django_cfg_tasks.worker import process, slots, threads
 from django_cfg_tasks.worker import worker as worker_module
 
-LADDER_SECONDS = (
-    RearqConfig().shutdown_timeout
-    + max(slots.UNWIND_SECONDS, threads.GRACE_SECONDS)
-    + worker_module.DRAIN_SECONDS
-    + process.FLUSH_SECONDS
-    + writer.EXIT_TIMEOUT
+RUNGS = (
+    RearqConfig().shutdown_timeout,
+    max(slots.UNWIND_SECONDS, threads.GRACE_SECONDS),
+    worker_module.DRAIN_SECONDS,
+    process.FLUSH_SECONDS,
+    writer.EXIT_TIMEOUT,
 )
+LADDER_SECONDS = sum(RUNGS)

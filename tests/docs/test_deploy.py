@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from django_cfg_tasks import RearqConfig
 from django_cfg_tasks.dispatcher import FLUSH_SECONDS, UNWIND_SECONDS
-from django_cfg_tasks.recorder import writer
-from django_cfg_tasks.worker import hooks, process, slots, threads
-from django_cfg_tasks.worker import worker as worker_module
+from django_cfg_tasks.worker import hooks
 from tests.docs import pages
+from tests.docs.ladder import RUNGS
 
 PAGE = pages.ROOT / "docs" / "howto" / "deploy.md"
 SHOWN = [block.text for block in pages.blocks(PAGE) if block.kind == "text"]
@@ -28,15 +26,8 @@ def run(*command: str) -> str:
 
 
 def test_the_time_that_a_stop_takes() -> None:
-    rungs = [
-        RearqConfig().shutdown_timeout,
-        max(slots.UNWIND_SECONDS, threads.GRACE_SECONDS),
-        worker_module.DRAIN_SECONDS,
-        process.FLUSH_SECONDS,
-        writer.EXIT_TIMEOUT,
-    ]
-    assert [float(row[0]) for row in pages.table(PAGE, "What happens to running jobs")] == rungs
-    assert f"`shutdown_timeout` + {sum(rungs[1:]):g} s" in PAGE.read_text()
+    assert [float(row[0]) for row in pages.table(PAGE, "What happens to running jobs")] == list(RUNGS)
+    assert f"`shutdown_timeout` + {sum(RUNGS[1:]):g} s" in PAGE.read_text()
     assert FLUSH_SECONDS + UNWIND_SECONDS + hooks.END_SECONDS + hooks.UNWIND_SECONDS <= 10  # "add up to ten"
 
 

@@ -18,10 +18,8 @@ import pytest
 import yaml
 
 from django_cfg_tasks import RearqConfig
-from django_cfg_tasks.recorder import writer
-from django_cfg_tasks.worker import process, slots, threads
-from django_cfg_tasks.worker import worker as worker_module
 from tests.docs import pages
+from tests.docs.ladder import LADDER_SECONDS
 from tests.project import TaskProject
 from tests.redis_server import RedisServer
 
@@ -124,14 +122,7 @@ def test_the_user_is_that_of_the_image() -> None:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_the_grace_period_exceeds_the_shutdown_ladder(name: str) -> None:
-    ladder = (
-        RearqConfig().shutdown_timeout
-        + max(slots.UNWIND_SECONDS, threads.GRACE_SECONDS)
-        + worker_module.DRAIN_SECONDS
-        + process.FLUSH_SECONDS
-        + writer.EXIT_TIMEOUT
-    )
-    assert pod(name)["terminationGracePeriodSeconds"] >= ladder + 5
+    assert pod(name)["terminationGracePeriodSeconds"] >= LADDER_SECONDS + 5
 
 
 @pytest.mark.parametrize("name", TASKS)
