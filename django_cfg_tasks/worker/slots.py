@@ -6,6 +6,7 @@ How jobs come in is the intake's business, what a job does the runner's, what be
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections import deque
@@ -72,6 +73,7 @@ class Slots:
         self._heard: dict[str, None] = {}
         self._missed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
         self._rate = 0.0
         self._counted, self._counted_at = 0, time.monotonic()
         self.room = asyncio.Event()
@@ -117,7 +119,10 @@ class Slots:
                 return  # it may be another's by now
             delivery = self._ready.popleft()
             job_id = delivery.record.job_id
-            self._running[job_id] = asyncio.create_task(self._run_one(delivery), name=f"job {job_id}")
+            # Not in the context of whoever made room: what one job leaves in context variables is not for the next.
+            self._running[job_id] = asyncio.create_task(
+                self._run_one(delivery), name=f"job {job_id}", context=self._context.copy()
+            )
 
     async def _run_one(self, delivery: Delivery) -> None:
         record = delivery.record
