@@ -22,6 +22,7 @@ from django_cfg_tasks.exceptions import (
     TasksDisabledError,
     UnknownTaskError,
 )
+from django_cfg_tasks.hooks import around, around_enqueue
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.loop import Batcher, HomeLoop
 from django_cfg_tasks.registry import tasks
@@ -117,12 +118,14 @@ class ReArqClient:
         """
         self._refuse_if_disabled()
         self.home.refuse_here("await task.delay(...) or await task.aenqueue(...)")
-        return self.acceptance.accept(records, on_commit=on_commit)
+        with around(around_enqueue, records):
+            return self.acceptance.accept(records, on_commit=on_commit)
 
     async def aenqueue(self, records: Sequence[JobRecord]) -> list[JobRecord | None]:
         """`enqueue`, for async code; it knows no transaction."""
         self._refuse_if_disabled()
-        return await self.acceptance.aaccept(records)
+        with around(around_enqueue, records):
+            return await self.acceptance.aaccept(records)
 
     # Asking about jobs
 

@@ -1,19 +1,83 @@
-"""What worker processes do when they start and before they end. It holds functions, and knows nothing of workers."""
+"""What is done when worker processes start and end, and around each enqueue and each run of a job.
+
+It holds functions, and knows neither workers nor who watches them. What goes around jobs is for tools, such as those
+in `contrib`; it is not part of the public API.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from django_cfg_tasks.exceptions import DeclarationError
+from django_cfg_tasks.jobs import Attempt, JobRecord
 
+logger = logging.getLogger("django_cfg_tasks.hooks")
+
+T = TypeVar("T")
+Around = Callable[[T], AbstractContextManager[object]]
 Hook = TypeVar("Hook", bound=Callable[[], Any])
 
 start_hooks: list[Callable[[], Any]] = []
 """In the order of their declaration."""
 stop_hooks: list[Callable[[], Any]] = []
 """In the order of their declaration; they run in the reverse order."""
+
+
+@dataclass(slots=True)
+class JobRun:
+    """One run of a job. ``attempt`` and ``error``, what the task raised, are there once it has ended."""
+
+    record: JobRecord
+    attempt: Attempt | None = None
+    error: BaseException | None = None
+
+
+around_enqueue: list[Around[Sequence[JobRecord]]] = []
+"""Each makes a context that is entered, by whoever enqueues, before jobs are stored, and left after. It may add to
+their ``options``, and sees what storing them raises."""
+around_run: list[Around[JobRun]] = []
+"""Each makes a context that is entered before a job's function is called, in the asyncio task and the context in which
+it is, and left when what became of the run is known. No error passes through it."""
+
+_NOTHING = nullcontext()
+
+
+def around(functions: Sequence[Around[T]], subject: T) -> AbstractContextManager[object]:
+    """Return all contexts that ``functions`` make for ``subject`` as one; costs nothing where there are none.
+
+    What goes wrong in one of them is logged: it must not cost a job.
+    """
+    return _all_around(functions, subject) if functions else _NOTHING
+
+
+@contextmanager
+def _all_around(functions: Sequence[Around[T]], subject: T) -> Iterator[None]:
+    entered: list[tuple[Around[T], AbstractContextManager[object]]] = []
+    error: BaseException | None = None
+    try:
+        for function in list(functions):
+            try:
+                context = function(subject)
+                context.__enter__()
+                entered.append((function, context))
+            except Exception:
+                logger.exception("%s failed before a job, which goes on without it.", _name_of(function))
+        yield
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        for function, context in reversed(entered):
+            try:
+                context.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+            except Exception as failure:
+                if failure is not error:
+                    logger.exception("%s failed after a job, which goes on without it.", _name_of(function))
 
 
 def on_worker_start(function: Hook) -> Hook:
@@ -40,6 +104,10 @@ def on_worker_stop(function: Hook) -> Hook:
 def path_of(function: Callable[[], Any]) -> str:
     """Return where a hook is written: ``module.qualname``."""
     return f"{function.__module__}.{function.__qualname__}"
+
+
+def _name_of(function: Callable[..., object]) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)
 
 
 def _add(hooks: list[Callable[[], Any]], function: Any, decorator: str) -> None:

@@ -23,6 +23,7 @@ from django_cfg_tasks.exceptions import (
     TasksError,
     UnknownTaskError,
 )
+from django_cfg_tasks.hooks import JobRun, around, around_run
 from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord, JobStatus
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.serialization import encode_result
@@ -116,6 +117,13 @@ class Runner:
             record.status, record.finish_time = JobStatus.expired, now
             record.error_message = f"It expired at {record.expire_time.isoformat()} before it could start."
             return Run(None)
+        watched = JobRun(record)
+        with around(around_run, watched):
+            run = await self._run(record, now)
+            watched.attempt, watched.error = run.attempt, run.error
+        return run
+
+    async def _run(self, record: JobRecord, now: dt.datetime) -> Run:
         if (current := asyncio.current_task()) is not None:
             self._running[record.job_id] = current
         record.start_time = now

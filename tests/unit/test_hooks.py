@@ -6,7 +6,8 @@ import asyncio
 import importlib.util
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from django_cfg_tasks import ReArqClient, TaskConfig, on_worker_start, on_worker_stop, task
 from django_cfg_tasks.exceptions import DeclarationError, HookError
-from django_cfg_tasks.hooks import start_hooks, stop_hooks
+from django_cfg_tasks.hooks import around, start_hooks, stop_hooks
 from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.worker import hooks as worker_hooks
 from django_cfg_tasks.worker.hooks import hooked
@@ -217,3 +218,52 @@ class TestCalling:
         async with hooked(process, up=True):
             assert got == ["told"]
         assert got == ["told"]
+
+
+def noting(name: str, notes: list[str], *, fails: str = "") -> Callable[[str], AbstractContextManager[None]]:
+    @contextmanager
+    def note(subject: str) -> Iterator[None]:
+        if fails == "before":
+            raise LookupError(f"{name} is broken")
+        notes.append(f"{name} before {subject}")
+        try:
+            yield
+        except KeyError:
+            notes.append(f"{name} sees the error")
+            raise
+        finally:
+            notes.append(f"{name} after")
+            if fails == "after":
+                raise LookupError(f"{name} is broken")
+
+    return note
+
+
+def test_contexts_around_a_job_are_left_in_reverse_and_see_its_error() -> None:
+    notes: list[str] = []
+    with pytest.raises(KeyError, match="the job"), around([noting("a", notes), noting("b", notes)], "it"):
+        raise KeyError("the job")
+    assert notes == ["a before it", "b before it", "b sees the error", "b after", "a sees the error", "a after"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_context_that_fails_is_logged_and_costs_nobody_anything(when: str, caplog: pytest.LogCaptureFixture) -> None:
+    notes: list[str] = []
+    broken = noting("broken", notes, fails=when)
+    with around([noting("a", notes), broken, noting("b", notes)], "it"):
+        notes.append("the job")
+    assert [note for note in notes if "broken" not in note] == [
+        "a before it",
+        "b before it",
+        "the job",
+        "b after",
+        "a after",
+    ]
+    [record] = caplog.records
+    assert record.exc_info is not None
+    assert "broken is broken" in str(record.exc_info[1])
+    assert record.getMessage().endswith(f"failed {when} a job, which goes on without it.")
+    caplog.clear()
+    with pytest.raises(KeyError, match="the job"), around([broken], "it"):
+        raise KeyError("the job")
+    assert len(caplog.records) == 1
