@@ -23,6 +23,14 @@ _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(\[(?P<extras>[\w,]+)\])?(?P<versio
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 _COMPOSE = ("up", "down", "logs", "ps", "config", "build", "run", "stop", "start")
 _KUBECTL = ("apply", "delete", "kustomize", "rollout", "wait")
+BESIDE = {
+    "opentelemetry-distro",
+    "opentelemetry-exporter-otlp",
+    "opentelemetry-instrumentation-django",
+    "sentry-sdk",
+    "uvicorn",
+}
+"""What pages install though this package does not need it."""
 REARQ_APPS = ("main:rearq", "django_cfg_tasks.main:rearq")
 
 
@@ -49,6 +57,8 @@ def check(words: list[str]) -> None:
             _check_rearq(command, arguments)
         case ["python", "manage.py", command, *arguments]:
             _check_manage(command, arguments)
+        case ["opentelemetry-instrument", *command]:
+            check(command)
         case ["python", "-m", "venv", _] | ["cd", _] | ["kill", "-TERM", _]:
             pass
         case ["pip", "install", *arguments]:
@@ -131,7 +141,7 @@ def _check_pip(arguments: list[str]) -> None:
             assert extras <= set(_PROJECT["optional-dependencies"]), f"no such extra: {word}"
         else:
             known = {re.split(r"[\[<>=~!; ]", line)[0] for line in _PROJECT["dependencies"]}
-            assert requirement["name"] in known | {"uvicorn"}, f"nothing that this package needs: {word}"
+            assert requirement["name"] in known | BESIDE, f"nothing that this package needs: {word}"
 
 
 def _check_make(arguments: list[str]) -> None:
