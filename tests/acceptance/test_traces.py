@@ -193,7 +193,7 @@ def test_the_tree_grows_over_processes_and_though_redis_loses_all(
         instrumented, sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}",
         name="web", env=WITH_TRACES,
     )  # fmt: skip
-    web.wait_for_log("Starting development server")
+    web.wait_for_log("Starting .*development server")
     wait_until(lambda: answers(port), "the web server answers", 30)
     redis_server.wipe()
     worker = project.start(
