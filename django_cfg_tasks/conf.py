@@ -76,6 +76,11 @@ def caches() -> dict[str, dict[str, Any]]:
     return dict(settings.CACHES)
 
 
+def middleware() -> list[str]:
+    """Return Django's ``MIDDLEWARE``, from the outermost to the view."""
+    return list(settings.MIDDLEWARE)
+
+
 def debug() -> bool:
     """Tell whether Django runs with ``DEBUG`` on."""
     return bool(settings.DEBUG)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self, TypedDict
 
 from django_cfg_tasks import conf
+from django_cfg_tasks.attribution import UNSAID, current_key
 from django_cfg_tasks.exceptions import DeclarationError, InvalidOptionError, TasksError
 from django_cfg_tasks.jobs import MAX_NAME, MAX_QUEUE_NAME
 
@@ -140,7 +141,8 @@ class CallOptions:
     job_retry: int | None = None
     job_retry_after: int | None = None
     job_timeout: float | None = None
-    user: Any = None
+    user: Any = UNSAID
+    """For whom; None: for nobody, whoever is current."""
     on_commit: bool = True
     even_if_disabled: bool = False
 
@@ -180,8 +182,11 @@ class CallOptions:
         return None
 
     def user_key(self) -> Any:
-        """Return the primary key of the user the job belongs to, as JSON data, or None."""
-        key = getattr(self.user, "pk", self.user)
+        """Return the primary key of the user the job belongs to, as JSON data, or None.
+
+        Where the call does not say, it is the current user's.
+        """
+        key = current_key() if self.user is UNSAID else getattr(self.user, "pk", self.user)
         return key if key is None or isinstance(key, int | str) else str(key)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 from uuid import uuid4
 
+from django_cfg_tasks import attribution
 from django_cfg_tasks.client import get_rearq_client
 from django_cfg_tasks.cron import Cron
 from django_cfg_tasks.exceptions import DeclarationError, InvalidOptionError
@@ -160,7 +161,8 @@ class Task(Generic[P, R]):
 
     async def delay_many(self, calls: Iterable[Arguments]) -> list[Job[R]]:
         """`enqueue_many`, for async code."""
-        records = [self.record(*_arguments(call)) for call in calls]
+        task = await self._attributed()
+        records = [task.record(*_arguments(call)) for call in calls]
         client = get_rearq_client()
         return self._jobs(records, await client.aenqueue(records) if records else [])
 
@@ -183,8 +185,14 @@ class Task(Generic[P, R]):
         return (self.using(**chosen) if chosen else self), positional, kwargs
 
     async def _aenqueue(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job[R]:
-        record = self.record(args, kwargs)
+        record = (await self._attributed()).record(args, kwargs)
         return self._jobs([record], await get_rearq_client().aenqueue([record]))[0]
+
+    async def _attributed(self) -> Self:
+        """Return the task for the current user, whom `record` could not ask for without blocking the loop."""
+        if not attribution.is_known() or self.call.user is not attribution.UNSAID:
+            return self
+        return self.using(user=await attribution.acurrent_key())
 
     def _enqueue_all(self, records: list[JobRecord]) -> list[Job[R]]:
         if not records:

@@ -27,8 +27,10 @@ EMBEDDED_REDIS = "django_cfg_tasks.W001"
 LOCAL_TIMES = "django_cfg_tasks.W002"
 DJANGOS_DATABASE = "django_cfg_tasks.W003"
 SHARED_WITH_CACHE = "django_cfg_tasks.W004"
+NOBODY_LOGGED_IN = "django_cfg_tasks.W012"
 
 _PACKAGE = Path(django_cfg_tasks.__file__).parent
+_MIDDLEWARE = "django_cfg_tasks.middleware.UserMiddleware"
 _LOOPBACK = {"", "localhost", "127.0.0.1", "::1"}
 
 
@@ -213,4 +215,32 @@ def _place_of_redis(url: str, options: dict[str, Any]) -> tuple[str, int, str] |
     return (_one_name(parts.hostname or ""), port, asked) if asked.isdigit() else None
 
 
-_OF_WHAT_IS_USED = (_declarations, _database, _embedded_redis, _local_times, _shared_with_cache)
+def _middleware(config: TaskConfig) -> Iterator[checks.CheckMessage]:
+    names = conf.middleware()
+    if _MIDDLEWARE not in names:
+        return
+    outer = names[: names.index(_MIDDLEWARE)]
+    if any(_logs_in(name) for name in outer):
+        return
+    inner = [name for name in names[len(outer) + 1 :] if _logs_in(name)]
+    yield checks.Warning(
+        f"{_MIDDLEWARE} stands before {inner[0]} in MIDDLEWARE: what stands between them enqueues for nobody."
+        if inner
+        else f"{_MIDDLEWARE} stands in MIDDLEWARE, and no AuthenticationMiddleware: jobs are for nobody, but where a "
+        "view sets request.user.",
+        hint="Put it after django.contrib.auth.middleware.AuthenticationMiddleware.",
+        id=NOBODY_LOGGED_IN,
+    )
+
+
+def _logs_in(name: str) -> bool:
+    from django.contrib.auth.middleware import AuthenticationMiddleware
+
+    try:
+        found = import_string(name)
+    except Exception:  # Django says so at the first request
+        return False
+    return isinstance(found, type) and issubclass(found, AuthenticationMiddleware)
+
+
+_OF_WHAT_IS_USED = (_declarations, _database, _embedded_redis, _local_times, _shared_with_cache, _middleware)

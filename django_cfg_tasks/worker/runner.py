@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections, reset_queries
 
+from django_cfg_tasks import attribution
 from django_cfg_tasks.config import RearqConfig
 from django_cfg_tasks.context import JobContext
 from django_cfg_tasks.dispatcher import SignalDispatcher
@@ -195,6 +196,7 @@ class Runner:
                 f"Is its module imported, and the name unchanged? Known: {known}."
             )
         args, kwargs = task.codec.decode(record.args, record.kwargs)
+        attribution.attribute_to_user_of_job(record.options.get("user"))
         if task.options.bind:
             told = self._told[record.job_id] = threading.Event()
             args.insert(0, JobContext(record, task, told_to_stop=told, note=self._progress.note))

@@ -365,3 +365,28 @@ class TestReady:
         settings.DJANGO_CFG_TASKS = {"task_modules": ["no_such_module", "tasks"]}
         apps.get_app_config("tasks").ready()
         assert conf.get_config().auto_discover_tasks
+
+
+OURS = "django_cfg_tasks.middleware.UserMiddleware"
+DJANGOS = "django.contrib.auth.middleware.AuthenticationMiddleware"
+
+
+@pytest.mark.parametrize("names", [[], [DJANGOS], [DJANGOS, OURS], ["shop.middleware.is_not_there", DJANGOS, OURS]])
+def test_the_middleware_that_is_right_or_not_used(settings: Any, names: list[str]) -> None:
+    settings.MIDDLEWARE = names
+    assert check_configuration() == []
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ([OURS, DJANGOS], f"stands before {DJANGOS} in MIDDLEWARE: what stands between them enqueues for nobody."),
+        ([OURS], "stands in MIDDLEWARE, and no AuthenticationMiddleware: jobs are for nobody, but where a view sets \
+request.user."),
+    ],
+)  # fmt: skip
+def test_w012_the_middleware_in_a_wrong_place(settings: Any, names: list[str], says: str) -> None:
+    settings.MIDDLEWARE = names
+    (warning,) = check_configuration()
+    assert (warning.id, warning.msg) == ("django_cfg_tasks.W012", f"{OURS} {says}")
+    assert warning.hint == f"Put it after {DJANGOS}."

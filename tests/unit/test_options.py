@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from django_cfg_tasks.attribution import UNSAID
 from django_cfg_tasks.exceptions import DeclarationError, InvalidOptionError, TasksError
 from django_cfg_tasks.options import (
     CALL_OPTIONS,
@@ -62,6 +63,7 @@ class TestDefaults:
         values = dataclasses.asdict(CallOptions())
         assert values.pop("on_commit") is True
         assert values.pop("even_if_disabled") is False
+        assert values.pop("user") is UNSAID  # None: nobody
         assert set(values.values()) == {None}
 
     def test_the_types_of_using_are_the_options_of_a_call(self) -> None:
