@@ -1,6 +1,7 @@
 """Rows of the task log as text: for spreadsheets, and for programs.
 
-Rows are read from a cursor of the database and written as they come: how many there are costs time, not memory.
+Rows are read from a cursor of the database and written as they come: how many there are costs time, not memory. MySQL's
+drivers take all rows of a cursor at once, so there the ids come first, and then the rows of some at a time.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ import csv
 import datetime as dt
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Literal, TypeVar
 
+from django.db import connections
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.utils import timezone
@@ -25,6 +28,7 @@ EXPORTED = (*SHORT, "error_class", "error_message")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Format = Literal["csv", "json"]
+T = TypeVar("T")
 
 
 def download(logs: QuerySet[TaskLog], wanted: Format) -> StreamingHttpResponse:
@@ -54,13 +58,21 @@ def safe_cell(value: Any) -> Any:
 
 def _rows(logs: QuerySet[TaskLog]) -> Iterator[list[tuple[Any, ...]]]:
     columns = ["user_id" if column == "user" else column for column in EXPORTED]
-    page: list[tuple[Any, ...]] = []
-    for row in logs.values_list(*columns).iterator(chunk_size=ROWS_AT_ONCE):
-        page.append(row)
-        if len(page) == ROWS_AT_ONCE:
-            yield page
-            page = []
-    yield page
+    if connections[logs.db].vendor == "mysql":
+        return _rows_by_id(logs, columns)
+    return _pages(logs.values_list(*columns).iterator(chunk_size=ROWS_AT_ONCE))
+
+
+def _rows_by_id(logs: QuerySet[TaskLog], columns: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
+    for ids in _pages(iter(logs.values_list("pk", flat=True))):
+        of_these = TaskLog.objects.using(logs.db).filter(pk__in=ids).values_list("pk", *columns)
+        rows = {pk: tuple(row) for pk, *row in of_these}
+        yield [rows[pk] for pk in ids if pk in rows]
+
+
+def _pages(items: Iterator[T]) -> Iterator[list[T]]:
+    while page := list(islice(items, ROWS_AT_ONCE)):
+        yield page
 
 
 def _csv(pages: Iterable[Sequence[tuple[Any, ...]]]) -> Iterator[str]:
@@ -74,11 +86,11 @@ def _csv(pages: Iterable[Sequence[tuple[Any, ...]]]) -> Iterator[str]:
 
 def _json(pages: Iterable[Sequence[tuple[Any, ...]]]) -> Iterator[str]:
     before = "["
-    for page in pages:
+    for page in filter(None, pages):
         shown = (json.dumps(dict(zip(EXPORTED, row, strict=True)), default=_plain, ensure_ascii=False) for row in page)
-        yield before + ",\n".join(shown) if page else before * (before == "[")
+        yield before + ",\n".join(shown)
         before = ",\n"
-    yield "]"
+    yield "[]" if before == "[" else "]"
 
 
 def _plain(value: Any) -> str:

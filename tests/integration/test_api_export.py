@@ -9,6 +9,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from django_cfg_tasks.history import export
@@ -101,5 +102,5 @@ def test_many_rows_take_no_more_memory(staff: Client, monkeypatch: pytest.Monkey
 
 def test_queries(staff: Client, django_assert_num_queries: Any) -> None:
     upsert([succeeded(f"job-{n}") for n in range(20)])
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4 if connection.vendor == "mysql" else 3):  # there ids come first
         text(staff.get(EXPORT))
