@@ -14,6 +14,8 @@ from django.utils.translation import gettext_lazy as _
 
 from django_cfg_tasks.exceptions import ConfigurationError, DeclarationError
 
+BACKENDS = "django_cfg_tasks.contrib.django_tasks."
+
 
 class TasksAppConfig(AppConfig):
     """The app ``tasks``: TaskLog, its admin and API, the checks and the task modules of the other apps."""
@@ -25,15 +27,15 @@ class TasksAppConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the recorder, register the checks and import the task modules of all installed apps."""
-        from django_cfg_tasks import checks, signals
+        from django_cfg_tasks import checks, conf, signals
         from django_cfg_tasks.acts import bulk  # noqa: F401 - declares the package's own task
-        from django_cfg_tasks.conf import get_config
         from django_cfg_tasks.registry import tasks
 
+        _import_backends(conf.django_backends())
         signals.jobs_changed.connect(_on_jobs_changed, dispatch_uid="django_cfg_tasks.recorder")
         checks.register_checks()
         try:
-            config = get_config()
+            config = conf.get_config()
         except ConfigurationError:
             return  # checks report it; whoever enqueues gets the same error
         tasks.fault = None
@@ -42,6 +44,14 @@ class TasksAppConfig(AppConfig):
                 autodiscover_modules(*config.task_modules)
             except DeclarationError as error:
                 tasks.fault = error  # checks report it; whoever enqueues or starts a worker gets the same error
+
+
+def _import_backends(backends: dict[str, dict[str, Any]]) -> None:
+    """Make the backends of Django's task framework that are ours: a worker consumes their queues, and finds tasks."""
+    if any(str(params.get("BACKEND", "")).startswith(BACKENDS) for params in backends.values()):
+        from django_cfg_tasks.contrib.django_tasks import connect
+
+        connect(backends)
 
 
 def _on_jobs_changed(**change: Any) -> None:

@@ -81,6 +81,16 @@ def middleware() -> list[str]:
     return list(settings.MIDDLEWARE)
 
 
+def django_backends() -> dict[str, dict[str, Any]]:
+    """Return Django's ``TASKS``: the backends of its own task framework."""
+    return dict(getattr(settings, "TASKS", None) or {})
+
+
+def project_package() -> str:
+    """Return the package that holds the settings module; an empty text where it lies in none, or there is none."""
+    return str(getattr(settings, "SETTINGS_MODULE", None) or "").rpartition(".")[0]
+
+
 def debug() -> bool:
     """Tell whether Django runs with ``DEBUG`` on."""
     return bool(settings.DEBUG)

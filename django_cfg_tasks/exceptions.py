@@ -104,6 +104,14 @@ class PoisonedJobError(WorkerLostError):
     """Too many workers died while they ran the job."""
 
 
+class JobCanceledError(TasksError):
+    """The job was canceled."""
+
+
+class JobExpiredError(TasksError):
+    """The job expired before it could start."""
+
+
 class HookError(TasksError):
     """A start hook of the worker failed."""
 

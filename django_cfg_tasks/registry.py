@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django_cfg_tasks.exceptions import ConfigurationError, DeclarationError, DuplicateTaskError, UnknownTaskError
@@ -22,7 +22,12 @@ class Registry:
     def __init__(self) -> None:
         self._tasks: dict[str, Task[..., Any]] = {}
         self._own: dict[str, Task[..., Any]] = {}
+        self._queues: set[str] = set()
         self._lock = threading.Lock()
+        self.finders: list[Callable[[str], None]] = []
+        """What may declare a task that is not known yet, by its name; see `find`."""
+        self.lanes: Callable[[str], Sequence[str]] = lambda queue: (queue,)
+        """The queues that a worker of a queue consumes in its place, most urgent first; see `in_lanes`."""
         self.fault: DeclarationError | None = None
         """What the apps' task modules could not declare, so that not all tasks are known."""
 
@@ -53,6 +58,16 @@ class Registry:
         """Return the task called ``name``, or None."""
         return self._tasks.get(name) or self._own.get(name)
 
+    def find(self, name: str) -> Task[..., Any] | None:
+        """Return the task called ``name``, or None. One that is not known may be looked for, which can take a moment.
+
+        UnknownTaskError where it is known where to look, and that failed.
+        """
+        found = self.get(name)
+        for finder in self.finders if found is None else ():
+            finder(name)
+        return found or self.get(name)
+
     def __getitem__(self, name: str) -> Task[..., Any]:
         if (found := self.get(name)) is not None:
             return found
@@ -69,8 +84,16 @@ class Registry:
 
     def queues(self) -> list[str]:
         """Return every queue that a task uses, ``default`` first, the others by name."""
-        others = {task.options.queue for task in self} - {"default"}
-        return ["default", *sorted(others)]
+        others = {task.options.queue for task in self} | self._queues
+        return ["default", *sorted(others - {"default"})]
+
+    def add_queues(self, queues: Iterable[str]) -> None:
+        """Have `queues` name these too, though no task is declared for them."""
+        self._queues.update(queues)
+
+    def in_lanes(self, queues: Iterable[str]) -> list[str]:
+        """Return what a worker of ``queues`` consumes: each queue's lanes in its place, each once."""
+        return list(dict.fromkeys(lane for queue in queues for lane in self.lanes(queue)))
 
     def remove(self, name: str) -> None:
         """Forget the task called ``name``, if it is known (for tests that declare tasks of their own)."""

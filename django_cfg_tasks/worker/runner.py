@@ -189,6 +189,8 @@ class Runner:
 
     async def _call(self, record: JobRecord) -> Any:
         task = tasks.get(record.task)
+        if task is None and tasks.finders:
+            task = await asyncio.to_thread(tasks.find, record.task)
         if task is None:
             known = ", ".join(sorted(task.name for task in tasks)) or "none"
             raise UnknownTaskError(

@@ -50,7 +50,7 @@ class Sweeper:
         cutoff = now - dt.timedelta(seconds=GRACE_SECONDS)
         peers = await self._broker.workers()
         groups = {self._config.group_name, *(str(peer.line.get("group")) for peer in peers if peer.alive)}
-        queues = {*tasks.queues(), *(queue for peer in peers for queue in peer.line.get("queues", ()))}
+        queues = {*tasks.in_lanes(tasks.queues()), *(queue for peer in peers for queue in peer.line.get("queues", ()))}
         census = await self._broker.take_census(queues, groups)
         await self._tidy(census)
         await self._open_enabled()

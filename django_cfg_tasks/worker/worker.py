@@ -65,7 +65,7 @@ class Worker:
         self._client = rearq.client
         self._config = rearq.client.rearq_config
         self._broker = rearq.client.broker
-        self.queues = list(dict.fromkeys(queues or tasks.queues()))
+        self.queues = tasks.in_lanes(queues or tasks.queues())
         self.group = group_name or self._config.group_name
         # Never the name of a process that died: its entries are told from this one's by it.
         self.consumer = f"{consumer_name}-{uuid4().hex[:6]}" if consumer_name else self._process.identity

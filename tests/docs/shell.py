@@ -24,6 +24,7 @@ _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 _COMPOSE = ("up", "down", "logs", "ps", "config", "build", "run", "stop", "start")
 _KUBECTL = ("apply", "delete", "kustomize", "rollout", "wait")
 BESIDE = {
+    "django-tasks",
     "opentelemetry-distro",
     "opentelemetry-exporter-otlp",
     "opentelemetry-instrumentation-django",

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from django_cfg_tasks import RearqConfig, TaskConfig, exceptions
 from django_cfg_tasks.checks import configuration, deployment
+from django_cfg_tasks.contrib.django_tasks import backend
 from tests.docs import pages
 
 REFERENCE = pages.ROOT / "docs" / "reference"
@@ -68,7 +69,7 @@ def test_exceptions() -> None:
 
 def test_checks() -> None:
     headings = re.findall(r"^## (.+)$", (REFERENCE / "checks.md").read_text(), re.MULTILINE)
-    constants = [*vars(configuration).values(), *vars(deployment).values()]
+    constants = [*vars(configuration).values(), *vars(deployment).values(), backend.NOT_INSTALLED]
     known = [value for value in constants if re.fullmatch(r"django_cfg_tasks\.[EWI]\d+", str(value))]
     assert headings == known
 
