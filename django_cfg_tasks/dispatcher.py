@@ -85,6 +85,10 @@ class SignalDispatcher:
             self._drop()
             return
         self._queue.append(_News(signal, sender, record.snapshot(), duration, exception))
+        self._wake()
+
+    def _wake(self) -> None:
+        """Have what waits delivered."""
         if self._delivering is None or self._delivering.done():
             if self._thread is None:
                 # Now, as no thread can be started once the interpreter ends, and what waits then is delivered.

@@ -172,7 +172,7 @@ class Ledger:
         for line in refused:
             record, current = line.outcome.record, now.get(line.entry.job_id)
             if current is not None and current.attempt == record.attempt and current.status is JobStatus.canceled:
-                _call_canceled(line.outcome)
+                call_canceled(line.outcome)
                 ours.append(line)
             elif current is not None and current.attempt == record.attempt and current.status is record.status:
                 ours.append(line)
@@ -216,7 +216,7 @@ class Ledger:
             self._idle.set()
 
 
-def _call_canceled(outcome: Outcome) -> None:
+def call_canceled(outcome: Outcome) -> None:
     """Turn the outcome of a run whose job was canceled meanwhile into that, however it ended."""
     record = outcome.record
     record.status, record.result, record.due_time = JobStatus.canceled, None, None

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 from contextlib import suppress
+from typing import Protocol
 
 from django_cfg_tasks.exceptions import StoreUnavailableError
 from django_cfg_tasks.jobs import JobRecord, JobStatus
@@ -20,6 +21,13 @@ logger = logging.getLogger("django_cfg_tasks.worker")
 PROGRESS_SECONDS = 1.0
 """Between two writes; the first is written at once."""
 LONGEST_PAUSE = 5.0
+
+
+class TakesProgress(Protocol):
+    """Who runs jobs tells one of these how far they are."""
+
+    def note(self, record: JobRecord, fraction: float, message: str) -> None:
+        """Change a record's progress. From any thread."""
 
 
 class Progress:

@@ -8,6 +8,8 @@ import enum
 import logging
 import threading
 import traceback as traceback_module
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
@@ -30,7 +32,7 @@ from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.serialization import encode_result
 from django_cfg_tasks.signals import task_started
 from django_cfg_tasks.task import Task
-from django_cfg_tasks.worker.progress import Progress
+from django_cfg_tasks.worker.progress import TakesProgress
 from django_cfg_tasks.worker.retries import next_try
 from django_cfg_tasks.worker.threads import Interrupted, JobThreads
 
@@ -63,9 +65,21 @@ class Run(NamedTuple):
 
 
 class Runner:
-    """Runs jobs for one worker."""
+    """Runs jobs for one worker: sync functions in ``threads``, async ones within ``surroundings``.
 
-    def __init__(self, config: RearqConfig, signals: SignalDispatcher, progress: Progress, worker_name: str) -> None:
+    Without them it has threads of its own, and gives each async job database connections of its own.
+    """
+
+    def __init__(
+        self,
+        config: RearqConfig,
+        signals: SignalDispatcher,
+        progress: TakesProgress,
+        worker_name: str,
+        *,
+        threads: JobThreads | None = None,
+        surroundings: Callable[[], AbstractAsyncContextManager[Any]] | None = None,
+    ) -> None:
         self._config = config
         self._signals = signals
         self._progress = progress
@@ -74,7 +88,8 @@ class Runner:
         self._stopped: dict[str, Stop] = {}
         self._told: dict[str, threading.Event] = {}
         self._limits: dict[str, float] = {}
-        self._threads = JobThreads(config.max_jobs)
+        self._threads = threads or JobThreads.pool(config.max_jobs)
+        self._surroundings = surroundings or django_connections
 
     @property
     def stuck(self) -> bool:
@@ -108,13 +123,14 @@ class Runner:
         """End idle threads."""
         self._threads.close()
 
-    async def run(self, record: JobRecord) -> Run:
+    async def run(self, record: JobRecord, *, not_before: dt.datetime | None = None) -> Run:
         """Run the job, and change ``record`` to what it is now.
 
-        Must be awaited in an asyncio task of its own, which `stop` cancels.
+        Must be awaited in an asyncio task of its own, which `stop` cancels. Whether it has expired is reckoned at
+        ``not_before``, where that is still to come.
         """
         now = dt.datetime.now(dt.UTC)
-        if record.expire_time is not None and record.expire_time <= now:
+        if record.expire_time is not None and record.expire_time <= max(now, not_before or now):
             record.status, record.finish_time = JobStatus.expired, now
             record.error_message = f"It expired at {record.expire_time.isoformat()} before it could start."
             return Run(None)
@@ -224,7 +240,7 @@ class Runner:
         try:
             async with scope:
                 if task.is_async:
-                    async with django_connections():
+                    async with self._surroundings():
                         value = await task.function(*args, **kwargs)
                 else:
                     value = await self._threads.run(

@@ -8,8 +8,8 @@ import ctypes
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, Self
 
 from django.db import close_old_connections, reset_queries
 
@@ -28,9 +28,10 @@ class Interrupted(BaseException):
 class ThreadRun:
     """One function in one thread."""
 
-    def __init__(self, name: str, function: Callable[[], Any]) -> None:
+    def __init__(self, name: str, function: Callable[[], Any], clean: Callable[[], None]) -> None:
         self.name = name
         self._function = function
+        self._clean = clean
         self._lock = threading.Lock()
         self._thread_id: int | None = None
         self._interrupted = False
@@ -39,12 +40,11 @@ class ThreadRun:
         self._outcome: tuple[Any, BaseException | None] = (None, None)
 
     def __call__(self) -> None:
-        """Run the function, with Django's connections cleaned before and after as around a request."""
+        """Run the function, and clean the thread before and after it."""
         value: Any = None
         error: BaseException | None = None
         try:
-            reset_queries()
-            close_old_connections()
+            self._clean()
             with self._lock:
                 if self._interrupted:
                     raise Interrupted
@@ -57,7 +57,7 @@ class ThreadRun:
         except BaseException as caught:  # whatever a task raises is the job's outcome, never the thread's
             error = caught
         finally:
-            close_old_connections()
+            self._clean()
         self._outcome = (value, error)
         self._loop.call_soon_threadsafe(self.done.set)
 
@@ -83,12 +83,28 @@ class ThreadRun:
                 )
 
 
-class JobThreads:
-    """As many threads as jobs may run at once; idle ones keep their database connections as Django allows."""
+def clean_connections() -> None:
+    """Do for a thread's database connections what Django does around a request."""
+    reset_queries()
+    close_old_connections()
 
-    def __init__(self, most: int) -> None:
-        self._executor = ThreadPoolExecutor(most, thread_name_prefix="django_cfg_tasks-job")
+
+class JobThreads:
+    """The threads in which sync functions run: as many at once as ``executor`` has.
+
+    ``clean`` is called in the thread before each function and after it; unless it says otherwise, idle threads keep
+    their database connections as Django allows.
+    """
+
+    def __init__(self, executor: Executor, clean: Callable[[], None] = clean_connections) -> None:
+        self._executor = executor
+        self._clean = clean
         self._running: set[ThreadRun] = set()
+
+    @classmethod
+    def pool(cls, most: int) -> Self:
+        """Return as many threads of our own as jobs may run at once."""
+        return cls(ThreadPoolExecutor(most, thread_name_prefix="django_cfg_tasks-job"))
 
     @property
     def stuck(self) -> bool:
@@ -106,7 +122,7 @@ class JobThreads:
         many seconds it may take. A function that does not end even when interrupted is left alone; its thread stays
         taken until it does.
         """
-        run = ThreadRun(name, function)
+        run = ThreadRun(name, function, self._clean)
         context = contextvars.copy_context()
         self._running = {other for other in self._running if not other.done.is_set()} | {run}
         waiting = self._executor.submit(context.run, run)
