@@ -90,7 +90,7 @@ class Acceptance:
     async def _write(self, records: list[JobRecord]) -> list[JobRecord | BaseException | None]:
         try:
             new = await self._store().insert(records)
-            fresh, others = _parted(records, new)
+            fresh, others = parted(records, new)
             answers = await self._answers(others) if others else {}
         except StoreUnavailableError as error:
             raise EnqueueError(f"The job was not accepted. {error}") from error
@@ -120,7 +120,7 @@ class Acceptance:
             if record.job_id in found:
                 answers[id(record)] = found[record.job_id]
             elif record.task in disabled and not record.even_if_disabled:
-                answers[id(record)] = _refused_as_disabled(record)
+                answers[id(record)] = refused_as_disabled(record)
             else:
                 # What was in its way is gone by now: its unique job ended, its task is enabled.
                 answers[id(record)] = await self._write_one(record)
@@ -182,7 +182,7 @@ class Acceptance:
             transaction.on_commit(submit, using=alias)
             return [None] * len(records)
         try:
-            fresh, others = _parted(records, insert_through_django(records, alias))
+            fresh, others = parted(records, insert_through_django(records, alias))
             known = find_through_django(others, alias) if others else {}
             unexplained = [record for record in others if record.job_id not in known]
             disabled = disabled_through_django(alias) if unexplained else set()
@@ -190,7 +190,7 @@ class Acceptance:
             raise EnqueueError(f"The job was not accepted: {error}".rstrip(".") + ".") from error
         for record in unexplained:
             if record.task in disabled and not record.even_if_disabled:
-                raise _refused_as_disabled(record)
+                raise refused_as_disabled(record)
         if fresh:
             transaction.on_commit(lambda: self._after_commit(fresh), using=alias)
         answers = {id(record): known.get(record.job_id) for record in others}
@@ -207,7 +207,7 @@ class Acceptance:
             self._rings.call(records)
 
 
-def _parted(records: Sequence[JobRecord], new: set[str]) -> tuple[list[JobRecord], list[JobRecord]]:
+def parted(records: Sequence[JobRecord], new: set[str]) -> tuple[list[JobRecord], list[JobRecord]]:
     """Part those that were stored from the others; of two with one id, the first was."""
     if len(new) == len(records):
         return list(records), []
@@ -216,7 +216,8 @@ def _parted(records: Sequence[JobRecord], new: set[str]) -> tuple[list[JobRecord
     return fresh, [record for record in records if first.get(record.job_id) is not record]
 
 
-def _refused_as_disabled(record: JobRecord) -> TaskDisabledError:
+def refused_as_disabled(record: JobRecord) -> TaskDisabledError:
+    """Return the error of one whose job is not accepted as its task is disabled."""
     return TaskDisabledError(
         f"The task {record.task!r} is disabled, so no job of it is accepted. Enable it "
         f"(get_rearq_client().enable({record.task!r})), or enqueue with using(even_if_disabled=True): "

@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 REARQ_APP = "django_cfg_tasks.worker.rearq_app.DjangoReArq"
 """By name, as it is the one door upwards: only a process that runs ReArq's CLI opens it."""
+LOCAL_CLIENT = "django_cfg_tasks.testing.client.LocalClient"
+"""By name, too: only tests open it."""
 CANCEL_PAGE = 1000
 """How many jobs of a task are canceled in one statement."""
 
@@ -382,8 +384,22 @@ def get_rearq_client() -> ReArqClient:
     if client is None:
         config = conf.get_config()
         with _client_lock:
-            client = _client = _client or ReArqClient(config)
+            client = _client = _client or _made(config)
     return client
+
+
+def current_client() -> ReArqClient | None:
+    """Return the client of this process if it was made."""
+    return _client
+
+
+def _made(config: TaskConfig) -> ReArqClient:
+    if config.backend == "rearq":
+        return ReArqClient(config)
+    from django.utils.module_loading import import_string
+
+    local: type[ReArqClient] = import_string(LOCAL_CLIENT)
+    return local(config)
 
 
 def _reset() -> None:

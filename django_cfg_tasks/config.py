@@ -208,8 +208,9 @@ class TaskConfig(_Settings):
 
     enabled: bool = True
     """False: tasks stay callable as plain functions, enqueueing raises TasksDisabledError."""
-    backend: Literal["rearq"] = "rearq"
-    """Which engine runs the jobs."""
+    backend: Literal["rearq", "immediate", "memory"] = "rearq"
+    """What runs the jobs: ReArq's workers; or, in tests and without Redis, the process that enqueues them, at once or
+    when it is told to."""
     rearq: RearqConfig = Field(default_factory=RearqConfig)
     """The engine's own settings."""
     auto_discover_tasks: bool = True

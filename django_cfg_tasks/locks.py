@@ -79,7 +79,7 @@ class Locks:
                     break
                 pause = LOOK_AGAIN_SECONDS if deadline is None else min(LOOK_AGAIN_SECONDS, deadline - clock())
                 if pause <= 0:
-                    raise outage or _not_free(claim.name, wait or 0)
+                    raise outage or not_free(claim.name, wait or 0)
                 if outage is not None and not warned:
                     warned = True
                     logger.warning("Waiting for the lock %r goes on. %s", claim.name, outage)
@@ -239,7 +239,8 @@ _INSTEAD = "async with client.lock(...)"
 _LOST = "its time was over, and another may hold it."
 
 
-def _not_free(name: str, wait: float) -> LockTimeoutError:
+def not_free(name: str, wait: float) -> LockTimeoutError:
+    """Return the error of one who has waited long enough."""
     return LockTimeoutError(
         f"The lock {name!r} was not free within {wait:g} s. Wait longer (wait=), or do without what it guards for now."
     )

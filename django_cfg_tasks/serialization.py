@@ -204,6 +204,11 @@ def encode_result(value: Any) -> Any:
     return _encode(value, _RESULT, None)
 
 
+def encode_argument(value: Any, name: str) -> Any:
+    """Return the argument ``name`` as JSON data, as `Codec.encode` does; SerializationError says why it can't be."""
+    return _encode(value, name, None)
+
+
 _SHORTEST = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _SORTED = json.JSONEncoder(separators=(",", ":"), allow_nan=False, sort_keys=True)
 

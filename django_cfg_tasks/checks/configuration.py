@@ -49,7 +49,8 @@ def check_configuration(app_configs: Iterable[Any] | None = None, **_: Any) -> l
         ]
     found = list(_api_classes(config))
     if config.enabled:
-        found += [message for check in _OF_WHAT_IS_USED for message in check(config)]
+        used = _OF_WHAT_IS_USED if config.backend == "rearq" else _OF_ALL_BACKENDS
+        found += [message for check in used for message in check(config)]
     return found
 
 
@@ -243,4 +244,5 @@ def _logs_in(name: str) -> bool:
     return isinstance(found, type) and issubclass(found, AuthenticationMiddleware)
 
 
+_OF_ALL_BACKENDS = (_declarations, _local_times, _middleware)
 _OF_WHAT_IS_USED = (_declarations, _database, _embedded_redis, _local_times, _shared_with_cache, _middleware)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # every process of a project registers checks, and few ask
     from django_cfg_tasks.client import ReArqClient
     from django_cfg_tasks.live import WorkerState
 
+LOCAL_BACKEND = "django_cfg_tasks.E006"
 SQLITE = "django_cfg_tasks.W005"
 NO_ANSWER = "django_cfg_tasks.W006"
 NO_WORKER = "django_cfg_tasks.W007"
@@ -36,13 +37,25 @@ _MOST_NAMES = 3
 
 
 def check_deployment(app_configs: Iterable[Any] | None = None, **_: Any) -> list[checks.CheckMessage]:
-    """Report where jobs would wait, or be lost from Redis (W005 to W011); nothing of what `configuration` reports."""
+    """Report where jobs would be lost (E006), wait, or be lost from Redis (W005 to W011).
+
+    Nothing of what `configuration` reports.
+    """
     try:
         config = conf.get_config()
     except ConfigurationError:
         return []
     if not config.enabled or tasks.fault is not None:
         return []
+    if config.backend != "rearq":
+        return [
+            checks.Error(
+                f"TaskConfig.backend = {config.backend!r} is for tests: jobs are kept in the memory of the process "
+                "that enqueues them, and are lost with it.",
+                hint='Leave backend out, or set backend="rearq".',
+                id=LOCAL_BACKEND,
+            )
+        ]
     found = list(_sqlite(config.rearq))
     if not config.rearq.redis_url.startswith("embedded://") or config.rearq.sentinels:
         found += _redis(config.rearq)
