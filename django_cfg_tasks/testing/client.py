@@ -28,7 +28,7 @@ from django_cfg_tasks.signals import task_canceled, task_enqueued
 from django_cfg_tasks.testing.broker import NoBroker
 from django_cfg_tasks.testing.locks import LocalLocks
 from django_cfg_tasks.testing.running import MOST_RUNS, Chain, LocalSignals, Runs, open_chain
-from django_cfg_tasks.testing.store import LocalStore, answer, is_of_tests
+from django_cfg_tasks.testing.store import LocalStore, answer, own_blocks
 
 if TYPE_CHECKING:
     from django_cfg_tasks.config import TaskConfig
@@ -137,7 +137,7 @@ class LocalClient(ReArqClient):
         found = answer(self._jobs.find(others)) if others else {}
         stored = list(answer(self._jobs.load([record.job_id for record in fresh])).values())
         connection = connections[conf.DATABASE_ALIAS]
-        held = bool(stored) and connection.in_atomic_block and (on_commit or is_of_tests(connection))
+        held = bool(stored) and connection.in_atomic_block and (on_commit or not own_blocks(connection))
         if held:
 
             def committed() -> None:
@@ -153,7 +153,7 @@ class LocalClient(ReArqClient):
             if record.job_id not in found:
                 raise refused_as_disabled(record)
         # A test's transaction is none of the code that it tests: without one of its own, that has its job at once.
-        waits = held and not is_of_tests(connection)
+        waits = held and bool(own_blocks(connection))
         if waits:
             self._jobs.wait_for_commit(stored)
         else:

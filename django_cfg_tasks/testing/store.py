@@ -23,6 +23,7 @@ from django_cfg_tasks.store import OldJob, OpenCount, OpenJob, Outcome, TaskStat
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.transaction import Atomic
 
 T = TypeVar("T")
 
@@ -43,10 +44,16 @@ class _Held:
 
     connection: BaseDatabaseWrapper
     callback: Callable[[], None]
+    blocks: list[Atomic]
+    """The blocks of the code under test that it is in."""
 
     @property
     def is_undone(self) -> bool:
         return all(hook[1] is not self.callback for hook in self.connection.run_on_commit)
+
+    @property
+    def is_open(self) -> bool:
+        return any(block is other for block in self.blocks for other in self.connection.atomic_blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class LocalStore:
         """Forget these jobs once ``callback`` is none of the connection's any more, unless it was called."""
         with self._lock:
             for record in records:
-                self._held[record.job_id] = _Held(connection, callback)
+                self._held[record.job_id] = _Held(connection, callback, own_blocks(connection))
 
     def wait_for_commit(self, records: Iterable[JobRecord]) -> None:
         """Let these jobs, which are held, not run before `committed`."""
@@ -88,13 +95,13 @@ class LocalStore:
         goes with the test's transaction, as do its jobs.
         """
         with self._lock:
+            # Django empties its list before it calls what was in it: some may have been taken for undone.
+            forgotten = [record for record in records if record.job_id not in self._jobs]
+            self._jobs.update({record.job_id: record.snapshot() for record in forgotten})
             for record in records:
-                held = self._held.get(record.job_id)
-                if held is None or held.is_undone:
-                    self._held.pop(record.job_id, None)
-                    # Django empties its list before it calls what was in it: it may have been taken for undone.
-                    self._jobs.setdefault(record.job_id, record)
-            return self.release(records)
+                if record.job_id in self._held and self._held[record.job_id].is_undone:
+                    del self._held[record.job_id]
+            return forgotten + self.release(records)
 
     def release(self, records: Iterable[JobRecord]) -> list[JobRecord]:
         """Let jobs run though their transaction is not committed; return those that might not before."""
@@ -104,13 +111,13 @@ class LocalStore:
             return released
 
     def releasable(self) -> list[JobRecord]:
-        """Return jobs that wait for a commit which never comes: only transactions of tests are left around them."""
+        """Return jobs that wait for a commit which never comes: what is left around them is of tests."""
         with self._lock:
             self._forget_undone()
             return [
                 self._jobs[job_id].snapshot()
                 for job_id in self._waits_for_commit & self._held.keys()
-                if is_of_tests(self._held[job_id].connection)
+                if not self._held[job_id].is_open
             ]
 
     def is_held_back(self, job_id: str) -> bool:
@@ -120,7 +127,7 @@ class LocalStore:
 
     def _is_hidden(self, job_id: str) -> bool:
         """Whether a job hangs on a transaction of the code under test that is open: nobody else sees it yet."""
-        return job_id in self._waits_for_commit and not is_of_tests(self._held[job_id].connection)
+        return job_id in self._waits_for_commit and self._held[job_id].is_open
 
     def _forget_undone(self) -> None:
         undone = [job_id for job_id, held in self._held.items() if held.is_undone]
@@ -416,13 +423,12 @@ class LocalStore:
         return True
 
 
-def is_of_tests(connection: BaseDatabaseWrapper) -> bool:
-    """Whether a transaction is open, and all of it is what `django.test.TestCase` wraps around tests.
+def own_blocks(connection: BaseDatabaseWrapper) -> list[Atomic]:
+    """Return the open blocks of transactions, without those that `django.test.TestCase` wraps around tests.
 
-    Such are no transactions of the code under test: Django itself lets ``atomic(durable=True)`` begin inside them.
+    Those are none of the code under test: Django itself lets ``atomic(durable=True)`` begin inside them.
     """
-    blocks = connection.atomic_blocks
-    return bool(blocks) and all(getattr(block, "_from_testcase", False) for block in blocks)
+    return [block for block in connection.atomic_blocks if not getattr(block, "_from_testcase", False)]
 
 
 def _key_after_end(record: JobRecord) -> str | None:

@@ -132,8 +132,9 @@ class TestBounds:
     def test_the_sentinel_master_has_a_name(self) -> None:
         assert "RearqConfig.sentinel_master = '': " in refusal(sentinel_master="")
 
-    def test_the_only_backend(self) -> None:
-        assert refusal(TaskConfig, backend="celery") == "TaskConfig.backend = 'celery': Input should be 'rearq'."
+    def test_backends(self) -> None:
+        told = "TaskConfig.backend = 'celery': Input should be 'rearq', 'immediate' or 'memory'."
+        assert refusal(TaskConfig, backend="celery") == told
 
     @pytest.mark.parametrize("field", ["enabled", "auto_discover_tasks"])
     def test_switches(self, field: str) -> None:
