@@ -171,10 +171,12 @@ class Runs:
             call_canceled(outcome)
             answer(self._store.keep_attempts([outcome]))
         if record.error_class:
-            logger.warning(
+            failed = record.status is JobStatus.failed
+            logger.log(
+                logging.WARNING if failed else logging.INFO,
                 "%s %s in %s ms: %s (%s: %s)",
                 record.task, record.job_id, record.duration_ms, record.status, record.error_class, record.error_message,
-                exc_info=run.error if record.status is JobStatus.failed else None,
+                exc_info=run.error if failed else None,
             )  # fmt: skip
         await self._write([record.snapshot()])
         signal = signal_of(record, run.attempt)

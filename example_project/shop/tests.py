@@ -8,17 +8,19 @@ import tempfile
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 from unittest import mock
 
 from django.core import mail
 from django.test import TestCase, override_settings
 from django.utils import timezone
+from django_cfg_tasks.exceptions import TasksDisabledError
+from django_cfg_tasks.testing import TaskTestMixin, assert_enqueued, assert_not_enqueued
 
 from data import make_orders
 from shop import gateway, invoices, receipts, reports, till
 from shop.models import Invoice, Order
 from shop.orders import OrderRefused, TillOrder, WebOrder, place, save_missing
+from shop.tasks import charge_card
 
 WEB_ORDER = {
     "customer": "Ada Adler",
@@ -160,28 +162,20 @@ class GatewayTest(TestCase):
         self.assertTrue(self.charge("tok_very_busy", 3).paid)
 
 
-class ViewsTest(ShopTestCase):
-    def setUp(self):
-        super().setUp()
-        # Jobs have tests of their own: here it matters what is asked of the queue, and when.
-        self.task = mock.Mock()
-        self.task.enqueue.return_value = SimpleNamespace(job_id="job-1")
-        self.task.delay = mock.AsyncMock(return_value=SimpleNamespace(job_id="job-1"))
-        patch = mock.patch("shop.views.charge_card", self.task)
-        patch.start()
-        self.addCleanup(patch.stop)
+class ViewsTest(TaskTestMixin, ShopTestCase):
+    # What becomes of an order is in test_jobs.py: here it matters what is asked of the queue.
+    tasks_backend = "memory"
 
     def post(self, url, body):
         return self.client.post(url, body, content_type="application/json")
 
     def test_both_views_take_an_order(self):
-        for url, call in (("/orders/", self.task.enqueue), ("/orders/async/", self.task.delay)):
+        for url in ("/orders/", "/orders/async/"):
             with self.subTest(url):
                 response = self.post(url, WEB_ORDER)
                 self.assertEqual(response.status_code, 202, response.content)
                 number = response.json()["order"]
-                self.assertEqual(response.json()["job_id"], "job-1")
-                call.assert_called_once_with(number)
+                self.assertEqual(response.json()["job_id"], assert_enqueued(charge_card, number).job.job_id)
                 self.assertEqual(self.client.get(response["Location"]).json()["status"], "new")
 
     def test_wrong_orders_get_400_and_a_reason(self):
@@ -199,12 +193,10 @@ class ViewsTest(ShopTestCase):
                     self.assertEqual(response.status_code, 400)
                     self.assertTrue(response.json()["error"])
         self.assertFalse(Order.objects.exists())
-        self.task.enqueue.assert_not_called()
-        self.task.delay.assert_not_called()
+        assert_not_enqueued(charge_card)
 
     def test_an_order_whose_job_is_not_accepted_is_not_saved(self):
-        self.task.enqueue.side_effect = RuntimeError
-        with self.assertRaises(RuntimeError):
+        with override_settings(DJANGO_CFG_TASKS={"enabled": False}), self.assertRaises(TasksDisabledError):
             self.post("/orders/", WEB_ORDER)
         self.assertFalse(Order.objects.exists())
 
