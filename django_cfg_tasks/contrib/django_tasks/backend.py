@@ -36,7 +36,7 @@ from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.options import CallOptions, TaskOptions, check_queue
 from django_cfg_tasks.registry import tasks
 
-NOT_INSTALLED = "django_cfg_tasks.E006"
+NOT_INSTALLED = "django_cfg_tasks.E007"
 PRIORITY_LEVELS = "priority_levels"
 OF_A_JOB = ("job_retry", "job_retry_after", "job_timeout", "expire")
 """What ``OPTIONS`` says for each job; the rest it says for each task that is declared with the backend."""
