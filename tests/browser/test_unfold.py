@@ -36,6 +36,10 @@ def test_one_job(visit: Visits, stage: Stage) -> None:
     page = visit(stage.page_of(job, "failed"))
     is_unfolds(page)
     expect(page.get_by_text('raise GatewayDown(f"no answer for {order}")').first).to_be_visible()
+    height, line = page.locator(".dct-job-state .dct-badge").evaluate(
+        "badge => [badge.clientHeight, parseFloat(getComputedStyle(badge).lineHeight)]"
+    )
+    assert height < 2 * line, "the icon and the word stand on one line"
     stage.switch_on("unfolded answers")
     page.get_by_role("button", name="Retry").click()
     with was_not_reloaded(page):

@@ -101,6 +101,11 @@ class Spec:
         """Which template shows it."""
         return "admin/tasks/tasklog/form_filter.html" if self.inputs else "admin/filter.html"
 
+    @property
+    def parameter_name(self) -> str:
+        """By what django-unfold looks up how a project wants a box to look; nothing can be said of ours."""
+        return ""
+
     def choices(self, _logs: LogList) -> list[dict[str, Any]]:
         """Return the links."""
         return self.links
