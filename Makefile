@@ -24,7 +24,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	if "$$python" -c '$(SUPPORTED)' >/dev/null 2>&1; then command -v "$$python"; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-matrix docs-test soak chaos chaos-long demo dev screenshots coverage build clean FORCE
+.PHONY: help install test test-matrix test-django-cfg docs-test soak chaos chaos-long demo dev screenshots coverage build clean FORCE
 .PHONY: bench bench-scale bench-space bench-peers docs docs-serve
 .PHONY: lint lint-code lint-format lint-types lint-rooms lint-migrations
 
@@ -85,6 +85,10 @@ test-matrix:  ## run the tests on each Python found: 3.11 with Django 5.2, 3.12 
 	done; \
 	[ -z "$$missing" ] || echo "not run, no interpreter found on PATH or under ~/.pyenv: Python$$missing"; \
 	[ -z "$$failed" ] || { echo "failed: Python$$failed"; exit 1; }
+
+# Apart from the others, as some 200 packages are installed for it, into .venv-django-cfg, and Python 3.12 is needed.
+test-django-cfg: $(VENV)/installed  ## run a project of the real django-cfg, and show what it says
+	$(BIN)/python -m pytest -m django_cfg -rP $(ARGS) tests/acceptance/test_django_cfg.py
 
 # Prints the path of Python 3.x, or nothing.
 find-python-%:

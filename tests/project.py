@@ -99,6 +99,9 @@ class TaskProject:
     a method says so.
     """
 
+    python = Path(sys.executable)
+    """What runs it: the tests' own Python, unless a subclass knows better."""
+
     def __init__(
         self,
         folder: Path,
@@ -144,7 +147,7 @@ class TaskProject:
 
     def manage(self, *arguments: str, timeout: float = 60) -> str:
         """Run ``manage.py`` and return its stdout; `CommandFailed` if it fails."""
-        return self._run([sys.executable, "manage.py", *arguments], timeout)
+        return self._run([str(self.python), "manage.py", *arguments], timeout)
 
     def run(self, code: str, *, setup: bool = True, timeout: float = 60, env: Mapping[str, str] | None = None) -> str:
         """Run Python code in a fresh process in the project's folder and return its stdout.
@@ -152,7 +155,7 @@ class TaskProject:
         ``django.setup()`` has been called, unless ``setup=False``; ``emit(value)`` prints JSON.
         """
         prelude = PRELUDE + ("import django\ndjango.setup()\n" if setup else "")
-        return self._run([sys.executable, "-c", prelude + code], timeout, env)
+        return self._run([str(self.python), "-c", prelude + code], timeout, env)
 
     def json(self, code: str, *, setup: bool = True, timeout: float = 60) -> Any:
         """`run` code that ends with ``emit(value)``; return the value from the last line of its stdout."""
@@ -169,17 +172,17 @@ class TaskProject:
     def start_code(self, code: str, *, name: str = "snippet", env: Mapping[str, str] | None = None) -> Process:
         """Start Python code as `run` does, and don't wait for it."""
         setup = PRELUDE + "import django\ndjango.setup()\n"
-        return self.start(sys.executable, "-c", setup + code, name=name, env=env)
+        return self.start(self.python, "-c", setup + code, name=name, env=env)
 
     def rearq(
         self, *arguments: str, name: str, app: str = "main:rearq", env: Mapping[str, str] | None = None
     ) -> Process:
         """Start ReArq's own command: ``rearq main:rearq <arguments>``."""
-        return self.start(Path(sys.executable).with_name("rearq"), app, *arguments, name=name, env=env)
+        return self.start(self.python.with_name("rearq"), app, *arguments, name=name, env=env)
 
     def managed(self, *arguments: str, name: str, env: Mapping[str, str] | None = None) -> Process:
         """Start ``manage.py`` with these arguments, and don't wait for it."""
-        return self.start(sys.executable, "manage.py", *arguments, name=name, env=env)
+        return self.start(self.python, "manage.py", *arguments, name=name, env=env)
 
     def worker(self, *arguments: str, name: str = "worker", env: Mapping[str, str] | None = None) -> Process:
         """``rearq main:rearq worker <arguments>``."""

@@ -6,7 +6,6 @@ import ast
 import configparser
 import json
 import shutil
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -35,8 +34,13 @@ DATA: dict[str, Callable[[str], Any]] = {
 
 
 def runs(page: Path) -> bool:
-    """Tell whether a page has Python to run (settings that are each on their own are another test's)."""
-    return any(block.kind in STEPS for block in pages.blocks(page)) and "variants" not in pages.options(page)
+    """Tell whether a page has Python to run here; settings that are each on their own are another test's.
+
+    So is what needs django-cfg: tests/acceptance/test_django_cfg.py.
+    """
+    return any(block.kind in STEPS for block in pages.blocks(page)) and not {
+        "variants", "django-cfg",
+    } & pages.options(page)  # fmt: skip
 
 
 def ids(page: Path) -> str:
@@ -88,7 +92,7 @@ def run_steps(page: Path, project: TaskProject) -> None:
         if block.kind in STEPS and not block.path
     ]
     project.write("steps.json", json.dumps(steps))
-    project._run([sys.executable, str(copied(DRIVER, project)), "steps.json"], 100)
+    project._run([str(project.python), str(copied(DRIVER, project)), "steps.json"], 100)
 
 
 def copied(file: Path, project: TaskProject) -> Path:
