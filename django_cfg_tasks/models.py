@@ -178,6 +178,22 @@ class TaskLog(models.Model):
         return self.status == JobStatus.failed
 
 
+class PurgedLogs(models.Model):
+    """How many rows of the task log retention has deleted, so that counts of all jobs ever never fall."""
+
+    queue_name = models.CharField(max_length=MAX_QUEUE_NAME)
+    status = models.CharField(max_length=20)
+    number = models.BigIntegerField(default=0)
+
+    class Meta:
+        db_table = "django_cfg_task_purged"
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["queue_name", "status"], name="cfg_task_purged_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.queue_name}, {self.status}: {self.number}"
+
+
 class Dashboard(TaskLog):
     """Nothing of its own: what the admin hangs the address and the name of its dashboard on."""
 

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import django.db
-from django.db import connections, router
+from django.db import connections, router, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from django_cfg_tasks.client import ReArqClient
 from django_cfg_tasks.exceptions import StoreUnavailableError
-from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.models import PurgedLogs, TaskLog
 from django_cfg_tasks.store import OldJob
 
 logger = logging.getLogger("django_cfg_tasks.retention")
@@ -159,19 +160,36 @@ def _logs(client: ReArqClient, cutoff: dt.datetime, dry_run: bool) -> Iterator[P
         cutoff if timezone.is_aware(timezone.now()) else timezone.make_naive(cutoff, timezone.get_default_timezone())
     )
     table = TaskLog.objects.using(alias)
-    rows = table.order_by("enqueue_time", "id").values_list("id", "enqueue_time", "job_id", "finish_time")
+    rows = table.order_by("enqueue_time", "id").values_list(
+        "id", "enqueue_time", "job_id", "finish_time", "queue_name", "status"
+    )
     following = rows.filter(enqueue_time__lt=moment)
     while page := [row for row in following[:BATCH] if row[1] < moment]:
         last_id, last_time = page[-1][:2]
         # No upper bound: without statistics, PostgreSQL would take a range for so narrow that it sorts all of it.
         following = rows.filter(enqueue_time__gte=last_time).exclude(enqueue_time=last_time, id__lte=last_id)
-        old = {job_id: row_id for row_id, _, job_id, finished in page if finished is None or finished < moment}
+        old = {row[2]: row for row in page if row[3] is None or row[3] < moment}
         kept = _ask(client, client.store.kept(old, cutoff))
-        ids = [row_id for job_id, row_id in old.items() if job_id not in kept]
-        if ids and not dry_run:
-            yield PurgeReport(logs=table.filter(pk__in=ids).delete()[1].get(TaskLog._meta.label, 0))
-        else:
-            yield PurgeReport(logs=len(ids))
+        gone = [row for job_id, row in old.items() if job_id not in kept]
+        yield PurgeReport(logs=_delete(alias, gone) if gone and not dry_run else len(gone))
+
+
+def _delete(alias: str, rows: list[Any]) -> int:
+    """Delete rows of TaskLog, and keep count of them in the same transaction; return how many."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        groups.setdefault((row[4], row[5]), []).append(row[0])
+    total = 0
+    with transaction.atomic(using=alias):
+        # In one order everywhere, so that two who purge at once wait for each other and don't dead-lock.
+        for (queue, status), ids in sorted(groups.items()):
+            logs = TaskLog.objects.using(alias).filter(pk__in=ids)
+            number = logs.delete()[1].get(TaskLog._meta.label, 0)
+            if number:
+                purged, _ = PurgedLogs.objects.using(alias).get_or_create(queue_name=queue, status=status)
+                PurgedLogs.objects.using(alias).filter(pk=purged.pk).update(number=F("number") + number)
+            total += number
+    return total
 
 
 def _ask(client: ReArqClient, answer: Coroutine[Any, Any, T]) -> T:

@@ -12,7 +12,9 @@ from tests.project import CommandFailed, TaskProject
 # Jobs of any age and state, as the engine would have left them.
 HISTORY = """
 import datetime as dt
+from django.db import router
 from django_cfg_tasks import get_rearq_client
+from django_cfg_tasks.history.lifetime import lifetime
 from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord, JobStatus
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import upsert
@@ -50,6 +52,9 @@ def job(job_id, status, enqueued, finished=None, *, due=None, started=None, atte
             )
     if log:
         upsert([record])
+
+def ever():
+    return lifetime(router.db_for_read(TaskLog))
 
 def left():
     return [
@@ -109,8 +114,8 @@ def project(request: pytest.FixtureRequest, make_project: Callable[..., TaskProj
 
 def test_what_ended_long_ago_goes_and_all_else_stays(project: TaskProject) -> None:
     before, dry, after, real, (jobs, attempts, logs), again = project.json(
-        LIFE
-        + "before = left()\ndry = purge(client, CUTOFF, dry_run=True)\nafter = left()\nreal = purge(client, CUTOFF)\n"
+        LIFE + "before = left()\ndry = purge(client, CUTOFF, dry_run=True)\nafter = left()\ncounted = ever()\n"
+        "real = purge(client, CUTOFF)\nassert ever() == counted and counted.total() == 15, (counted, ever())\n"
         "emit([before, str(dry), after, str(real), left(), bool(purge(client, CUTOFF))])"
     )
     assert jobs == ALL_KEPT
