@@ -75,7 +75,7 @@ class _Settings(BaseModel):
 
 
 def _is_secret(name: str | None) -> bool:
-    return name is not None and "password" in name
+    return name is not None and ("password" in name or "token" in name)
 
 
 def _explanations(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
@@ -138,6 +138,10 @@ class RearqConfig(_Settings):
     """How many workers may die over a job before it is failed as poison."""
     max_argument_bytes: int = Field(1_048_576, ge=1_024, le=104_857_600)
     """How large one argument may be, as JSON."""
+    metrics_port: int | None = Field(None, ge=1, le=65_535)
+    """The port where each worker and timer process serves its own metrics; None: it serves none."""
+    metrics_host: str = Field("127.0.0.1", min_length=1)
+    """The address that they are served at."""
 
     @field_validator("logs_dir", mode="before")
     @classmethod
@@ -230,6 +234,9 @@ class TaskConfig(_Settings):
     """The dotted names of how users of the REST API say who they are."""
     api_aggregate_rate: str | None = "120/m"
     """How often one user may ask for each of statistics, timeline, overview and export; None: without limit."""
+
+    metrics_token: str | None = Field(None, min_length=16, max_length=1_000, pattern=r"^[!-~]+$")
+    """Who sends it as a bearer token may read ``metrics`` without login; None: only users of the API may."""
 
     @field_validator("api_aggregate_rate")
     @classmethod

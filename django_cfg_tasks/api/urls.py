@@ -20,6 +20,7 @@ _live = [
     path("tasks/", View("live.TaskViewSet", {"get": "list"}), name="task-list"),
     path("schedules/", View("live.ScheduleViewSet", {"get": "list"}), name="schedule-list"),
     path("health/", View("live.HealthView", {"get": "retrieve"}), name="health"),
+    path("metrics", View("metrics.MetricsView"), name="metrics"),
 ]
 
 # Names of tasks may hold a slash.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,17 @@ def _one_name(host: str) -> str:
     return "localhost" if host in _LOOPBACK or host.startswith("/") else host.lower()
 
 
+def _metrics(config: TaskConfig) -> Iterator[checks.CheckMessage]:
+    wanted = {"RearqConfig.metrics_port": config.rearq.metrics_port, "TaskConfig.metrics_token": config.metrics_token}
+    for field, value in wanted.items():
+        if value is not None and find_spec("prometheus_client") is None:
+            yield checks.Error(
+                f"{field} is set, and prometheus-client, which makes the metrics, is not installed.",
+                hint="Run: pip install 'django_cfg_tasks[metrics]'",
+                id=MISSING_PACKAGE,
+            )
+
+
 def _embedded_redis(config: TaskConfig) -> Iterator[checks.CheckMessage]:
     if not config.rearq.redis_url.startswith("embedded://"):
         return
@@ -245,4 +257,12 @@ def _logs_in(name: str) -> bool:
 
 
 _OF_ALL_BACKENDS = (_declarations, _local_times, _middleware)
-_OF_WHAT_IS_USED = (_declarations, _database, _embedded_redis, _local_times, _shared_with_cache, _middleware)
+_OF_WHAT_IS_USED = (
+    _declarations,
+    _database,
+    _metrics,
+    _embedded_redis,
+    _local_times,
+    _shared_with_cache,
+    _middleware,
+)

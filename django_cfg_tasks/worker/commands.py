@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from django_cfg_tasks.exceptions import TasksError
-from django_cfg_tasks.worker import logs
+from django_cfg_tasks.worker import logs, metrics
 from django_cfg_tasks.worker.supervisor import NUMBER, Child, OnError, Supervisor
 from django_cfg_tasks.worker.timer import Timer
 from django_cfg_tasks.worker.worker import Worker
@@ -43,6 +43,7 @@ def _worker(
     profile: bool,
     processes: int | None,
     reload: bool,
+    metrics_port: int | None,
 ) -> None:
     rearq: DjangoReArq = obj["rearq"]
     number = _own_number()
@@ -55,6 +56,7 @@ def _worker(
         parts: list[Worker | Timer] = [Worker(rearq, queues=queue, group_name=group_name, consumer_name=consumer_name)]
         if with_timer:
             parts.append(Timer(rearq))
+        rearq.process.metrics = metrics.prepared(rearq.client, metrics_port, number or 1)
     if number is None and (processes is not None or reload):
         _supervise("worker", processes or 1, reload, obj)
         return
@@ -62,8 +64,10 @@ def _worker(
 
 
 @click.pass_obj
-def _timer(obj: Mapping[str, Any]) -> None:
+def _timer(obj: Mapping[str, Any], metrics_port: int | None) -> None:
     rearq: DjangoReArq = obj["rearq"]
+    with _in_one_line():
+        rearq.process.metrics = metrics.prepared(rearq.client, metrics_port, 1)
     supervised = _own_number() is not None
     _run(rearq, _all_of([Timer(rearq)]), supervised=supervised)
 
@@ -89,6 +93,12 @@ def _server(obj: Mapping[str, Any], host: str, port: int | None) -> None:
     rearq.client.home.start().run_until_complete(serving.serve(rearq.client, listener, rearq.shutdown))
 
 
+METRICS_PORT = click.Option(
+    ["--metrics-port"],
+    type=click.IntRange(1, 65_535),
+    metavar="INTEGER",
+    help="Port of the process's own metrics, instead of the configuration's.",
+)
 WORKER = click.Command(
     "worker",
     help="Start a worker.",
@@ -108,9 +118,10 @@ WORKER = click.Command(
             help="Start so many worker processes, and start those again that die. One of them has the timer.",
         ),
         click.Option(["--reload"], is_flag=True, help="Start again when code changes."),
+        METRICS_PORT,
     ],
 )
-TIMER = click.Command("timer", help="Start a timer.", callback=_timer)
+TIMER = click.Command("timer", help="Start a timer.", callback=_timer, params=[METRICS_PORT])
 SERVER = click.Command(
     "server",
     help="Serve the monitoring pages, for Django's staff.",

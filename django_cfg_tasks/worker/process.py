@@ -14,9 +14,11 @@ from uuid import uuid4
 
 from django_cfg_tasks.client import ReArqClient
 from django_cfg_tasks.exceptions import BrokerUnavailableError, StoreUnavailableError
+from django_cfg_tasks.loop import ended
 from django_cfg_tasks.recorder import recorder
 from django_cfg_tasks.worker import logs
 from django_cfg_tasks.worker.history import History
+from django_cfg_tasks.worker.metrics import Metrics
 from django_cfg_tasks.worker.shutdown import ShutdownLadder, wait_any
 
 logger = logging.getLogger("django_cfg_tasks.worker")
@@ -43,6 +45,9 @@ class Process:
         self.on_shutdown: Callable[[], Awaitable[None]] | None = None
         self.profiled = False
         """Whether to print what jobs cost, by stage."""
+        self.metrics: Metrics | None = None
+        """What is served on the process's own port, if anything is."""
+        self._serving: asyncio.Task[Any] | None = None
         self.stuck: Callable[[], bool] = lambda: False
         self._left_behind = False
         self._members = 0
@@ -66,6 +71,8 @@ class Process:
                     self._is_up = await self._reach_stores()
                     if self._is_up:
                         self.history.start()
+                        if self.metrics is not None:
+                            self._serving = self.side_task(self.metrics.serve(), "metrics")
             yield self._is_up
         except BaseException:
             self.ladder.stop()  # who fails takes the other along
@@ -114,6 +121,9 @@ class Process:
 
     async def _leave(self) -> None:
         try:
+            if self.metrics is not None and self._serving is not None:
+                await ended([self._serving])
+                await asyncio.to_thread(self.metrics.close)
             if self.on_shutdown is not None:
                 await self.on_shutdown()
             await self.client.signals.flush()  # receivers may enqueue jobs, which belong in the history

@@ -61,6 +61,9 @@ class Timer:
             lease.start()
             upkeep = Upkeep(self._process, lambda: self._leads)
 
+            if (metrics := self._process.metrics) is not None:
+                metrics.follow_sweeper(upkeep.sweeper)
+
             def look_again() -> None:
                 self._wake.set()
                 upkeep.look_again()

@@ -33,7 +33,7 @@ class Upkeep:
         self._history = process.history
         self._ladder = process.ladder
         self._leads = leads
-        self._sweeper = Sweeper(process.client)
+        self.sweeper = Sweeper(process.client)
         self._may_have_lost = True
         self._bury_at = 0.0
         self._purge_at = 0.0
@@ -73,11 +73,11 @@ class Upkeep:
         self._may_have_lost = True
 
     async def _sweep(self) -> None:
-        if not self._may_have_lost and not await self._sweeper.is_due():
+        if not self._may_have_lost and not await self.sweeper.is_due():
             return
         may_have_lost, self._may_have_lost = self._may_have_lost, False
         try:
-            await self._sweeper.sweep()
+            await self.sweeper.sweep()
         except BaseException:
             self._may_have_lost |= may_have_lost
             raise
@@ -86,7 +86,7 @@ class Upkeep:
         if time.monotonic() < self._bury_at:
             return
         self._bury_at = time.monotonic() + max(2.0, self._client.rearq_config.lease / 2)
-        dead = await self._sweeper.forget_dead_workers()
+        dead = await self.sweeper.forget_dead_workers()
         if dead:
             logger.warning("Dead, and off the list: %s.", ", ".join(dead))
             self._settled_at = time.monotonic() + AFTER_DEATH_SECONDS

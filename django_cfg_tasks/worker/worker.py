@@ -99,6 +99,8 @@ class Worker:
                 queues=self.queues, group=self.group, consumer=self.consumer,
             )  # fmt: skip
             profile = Profile(self._client, self._runner) if self._process.profiled else None
+            if (metrics := self._process.metrics) is not None:
+                metrics.follow_worker(self._runner, self._slots, self._ledger, self._watch, self._config.max_jobs)
             self._lease.start()
             side_tasks = [
                 self._process.side_task(self._ledger.run(), "ledger"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -41,6 +42,7 @@ ROUTES: dict[str, tuple[str, str, str, Any, int]] = {
     "task-list": ("get", "tasks/", VIEW, None, 200),
     "schedule-list": ("get", "schedules/", VIEW, None, 200),
     "health": ("get", "health/", VIEW, None, 503),
+    "metrics": ("get", "metrics", VIEW, None, 200),
     "schema": ("get", "schema/", VIEW, None, 200),
     "log-retry": ("post", "logs/some/retry/", RETRY, {}, 409),
     "log-cancel": ("post", "logs/some/cancel/", CANCEL, {}, 409),
@@ -222,3 +224,13 @@ def test_live_state_takes_few_queries(
     client = user(VIEW, is_staff=True)
     with django_assert_max_num_queries(6):
         client.get(f"/cfg/tasks/{ROUTES[route][1]}")
+
+
+def test_without_the_extra_metrics_say_what_to_install(
+    user: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    monkeypatch.delitem(sys.modules, "django_cfg_tasks.api.exposition", raising=False)
+    answer = user(VIEW, is_staff=True).get("/cfg/tasks/metrics")
+    assert answer.status_code == 501
+    assert "pip install 'django_cfg_tasks[metrics]'" in answer.json()["detail"]

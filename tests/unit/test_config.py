@@ -37,6 +37,8 @@ REARQ_DEFAULTS = {
     "lease": 30,
     "max_deliveries": 3,
     "max_argument_bytes": 1_048_576,
+    "metrics_port": None,
+    "metrics_host": "127.0.0.1",
 }
 
 
@@ -65,6 +67,7 @@ class TestDefaults:
                 "rest_framework.authentication.BasicAuthentication",
             ],
             "api_aggregate_rate": "120/m",
+            "metrics_token": None,
         }
 
     def test_a_dict_of_the_same_shape_is_the_same(self) -> None:
@@ -163,8 +166,8 @@ class TestErrors:
     def test_an_unknown_setting_of_the_outer_object(self) -> None:
         assert refusal(TaskConfig, redis_url="redis://localhost") == (
             "TaskConfig has no setting 'redis_url'. It has: api_aggregate_rate, "
-            "api_authentication_classes, api_permission_classes, auto_discover_tasks, backend, enabled, public_health, "
-            "rearq, task_modules."
+            "api_authentication_classes, api_permission_classes, auto_discover_tasks, backend, enabled, "
+            "metrics_token, public_health, rearq, task_modules."
         )
 
     def test_nested_errors_name_the_inner_object(self) -> None:
