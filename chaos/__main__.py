@@ -26,6 +26,7 @@ from chaos.audit import audit
 from chaos.drive import Drive
 from chaos.fleet import Fleet
 from chaos.plan import FAULTS, draw
+from chaos.scraper import Scraper
 from chaos.stage import Stage
 
 
@@ -69,7 +70,8 @@ def run(options: argparse.Namespace, folder: Path) -> bool:
     with contextlib.closing(Stage(folder)) as stage:
         project = stage.set_up()
         versions = stage.versions()
-        drive = Drive(plan, stage, Fleet(project, folder, plan, options.workers, options.timers), say)
+        fleet = Fleet(project, folder, plan, options.workers, options.timers)
+        drive = Drive(plan, stage, fleet, Scraper(project), say)
         verdict = audit(drive.run())
     about = report.Run(
         command=f"python -m chaos --jobs {options.jobs} --minutes {options.minutes:g} --seed {options.seed}",

@@ -43,6 +43,10 @@ class Evidence:
     lives: Sequence[Life]
     events: Sequence[Event]
     left_out: Sequence[Fault]
+    told_wrong: Sequence[str]
+    """In what the metrics differ from SQL."""
+    told_less: Sequence[str]
+    """Counters of the metrics that fell."""
     complaints: Sequence[str]
     """What went wrong with the processes, or with the run itself."""
 
@@ -85,6 +89,8 @@ def audit(evidence: Evidence) -> Verdict:
             *_runs(ledger, jobs, lives, repeats),
             *_history(jobs.values()),
             *_redis(evidence.doorbell),
+            Check("metrics that say otherwise than SQL", list(evidence.told_wrong)),
+            Check("counters of the metrics that fell", list(evidence.told_less)),
             Check("processes that failed, waiting in vain", list(evidence.complaints)),
             Check("planned faults that found no target", [str(fault) for fault in evidence.left_out]),
         ],

@@ -14,6 +14,7 @@ from chaos.faults import Event, Faults
 from chaos.fleet import Fleet
 from chaos.ledger import load
 from chaos.plan import Plan
+from chaos.scraper import Scraper
 from chaos.stage import Stage
 from chaos.witness import FINAL, listed_pids, read_jobs, read_redis
 
@@ -29,9 +30,10 @@ QUIET_SECONDS = 60.0
 class Drive:
     """One run."""
 
-    def __init__(self, plan: Plan, stage: Stage, fleet: Fleet, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, stage: Stage, fleet: Fleet, scraper: Scraper, say: Callable[[str], None]) -> None:
         self._stage = stage
         self._fleet = fleet
+        self._scraper = scraper
         self._say = say
         self._planned, self._planned_seconds = plan.jobs, plan.seconds
         self._faults = Faults(plan, stage, fleet, lambda line: say(f"{self._seconds:6.1f} s  {line}"))
@@ -51,11 +53,14 @@ class Drive:
     def run(self) -> Evidence:
         """Let it all happen, stop everything, and return the evidence."""
         self._fleet.start()
+        self._scraper.start()
         self._began = time.monotonic()
         self._fleet.start_producers()
         self._until(self._all_accepted, "all is accepted, and the last fault is over", self._planned_seconds * 2 + 60)
         self._until(self._all_final, "all jobs are final", FINAL_SECONDS)
         self._until(self._quiet, "the history is complete, and Redis has forgotten the dead", QUIET_SECONDS)
+        told_wrong, about = self._scraper.stop(read_jobs(self._stage))
+        self._say(f"{self._seconds:6.1f} s  metrics: {about}")
         self._say(f"{self._seconds:6.1f} s  stopping all")
         self._fleet.stop()
         return Evidence(
@@ -65,6 +70,8 @@ class Drive:
             lives=self._fleet.lives,
             events=self._faults.events,
             left_out=self._faults.left_out,
+            told_wrong=told_wrong,
+            told_less=self._scraper.fallen,
             complaints=[*self._complaints, *self._fleet.faults],
         )
 

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DATABASE = "chaos"
 MAX_DELIVERIES = 3
 SHUTDOWN_TIMEOUT = 1.0
+TOKEN = "the-token-of-a-chaos-run"  # noqa: S105 - of this server alone
+"""With it the metrics are asked for."""
 HOST = "CHAOS_HOST"
 HOSTS = ("host-a", "host-b")
 # A process believes to be on the host that its environment names.
@@ -57,7 +59,7 @@ class Stage:
             self.processes,
             tasks="from chaos import tasks  # they register themselves\n",
             databases={"default": self.postgres.django(DATABASE)},
-            tasks_config={"rearq": rearq},
+            tasks_config={"rearq": rearq, "metrics_token": TOKEN},
             files={"main.py": OTHER_HOST + MAIN},
         )
         project.manage("migrate", "--verbosity=0")
