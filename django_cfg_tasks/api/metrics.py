@@ -34,7 +34,7 @@ class NotInstalled(exceptions.APIException):
 
     status_code = status.HTTP_501_NOT_IMPLEMENTED
     default_code = "not_installed"
-    default_detail = "Metrics need prometheus-client: pip install 'django_cfg_tasks[metrics]'"
+    default_detail = "Metrics need prometheus-client: pip install 'django-cfg-tasks[metrics]'"
 
 
 class MetricsView(TasksView):

@@ -156,8 +156,8 @@ def _metrics(config: TaskConfig) -> Iterator[checks.CheckMessage]:
     for field, value in wanted.items():
         if value is not None and find_spec("prometheus_client") is None:
             yield checks.Error(
-                f"{field} is set, and prometheus-client, which makes the metrics, is not installed.",
-                hint="Run: pip install 'django_cfg_tasks[metrics]'",
+                f"{field} needs prometheus-client: pip install 'django-cfg-tasks[metrics]'.",
+                hint="Until then there are no metrics; with a metrics_port, no worker starts.",
                 id=MISSING_PACKAGE,
             )
 

@@ -18,7 +18,7 @@ Lifetime = Counter[tuple[str, str]]
 
 def lifetime(alias: str) -> Lifetime:
     """Return the numbers in one statement, so that what is deleted meanwhile is counted once. Django's errors."""
-    there = TaskLog.objects.using(alias).order_by().values_list("queue_name", "status").annotate(number=Count("pk"))
+    there = TaskLog.objects.using(alias).order_by().values_list("queue_name", "status").annotate(number=Count("*"))
     gone = PurgedLogs.objects.using(alias).order_by().values_list("queue_name", "status").annotate(number=Sum("number"))
     found: Lifetime = Counter()
     for queue, status, number in there.union(gone, all=True):

@@ -48,7 +48,7 @@ def prepared(client: ReArqClient, port: int | None, number: int) -> Metrics | No
         return None
     if find_spec("prometheus_client") is None:
         raise ConfigurationError(
-            f"Metrics at port {first} need prometheus-client: pip install 'django_cfg_tasks[metrics]'"
+            f"Metrics at port {first} need prometheus-client: pip install 'django-cfg-tasks[metrics]'"
         )
     return Metrics(client, client.rearq_config.metrics_host, first + number - 1)
 

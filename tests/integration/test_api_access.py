@@ -233,4 +233,4 @@ def test_without_the_extra_metrics_say_what_to_install(
     monkeypatch.delitem(sys.modules, "django_cfg_tasks.api.exposition", raising=False)
     answer = user(VIEW, is_staff=True).get("/cfg/tasks/metrics")
     assert answer.status_code == 501
-    assert "pip install 'django_cfg_tasks[metrics]'" in answer.json()["detail"]
+    assert "pip install 'django-cfg-tasks[metrics]'" in answer.json()["detail"]

@@ -153,6 +153,17 @@ def test_e005_a_driver_that_is_not_installed(
     assert "hunter2" not in message
 
 
+def test_e005_metrics_without_what_makes_them(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.DJANGO_CFG_TASKS = {"metrics_token": "hunter2-and-16-more", "rearq": {"metrics_port": 9100}}
+    assert found() == []
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    messages = found()
+    assert [id_ for id_, _ in messages] == ["django_cfg_tasks.E005"] * 2
+    assert "RearqConfig.metrics_port needs" in messages[0][1]
+    assert all("pip install 'django-cfg-tasks[metrics]'" in message for _, message in messages)
+    assert "hunter2" not in str(messages)
+
+
 def test_e005_an_embedded_redis_without_a_server(
     settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
