@@ -7,6 +7,7 @@ without it. Jobs matter more than metrics: where the port is taken, the process 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 import time
 from collections.abc import Sequence
@@ -84,9 +85,9 @@ class Metrics:
         )
         original = runner.run
 
-        async def run(record: JobRecord) -> Any:
+        async def run(record: JobRecord, *, not_before: dt.datetime | None = None) -> Any:
             self._note_start(record)
-            return await original(record)
+            return await original(record, not_before=not_before)
 
         runner.run = run  # type: ignore[method-assign]
 
