@@ -74,6 +74,7 @@ class LocalStore:
         self._states: dict[str, TaskState] = {}
         self._held: dict[str, _Held] = {}
         self._waits_for_commit: set[str] = set()
+        self._hooks: dict[BaseDatabaseWrapper, list[Any]] = {}
 
     # What hangs on a transaction
 
@@ -82,6 +83,7 @@ class LocalStore:
         with self._lock:
             for record in records:
                 self._held[record.job_id] = _Held(connection, callback, own_blocks(connection))
+            self._hooks[connection] = connection.run_on_commit
 
     def wait_for_commit(self, records: Iterable[JobRecord]) -> None:
         """Let these jobs, which are held, not run before `committed`."""
@@ -130,7 +132,17 @@ class LocalStore:
         return job_id in self._waits_for_commit and self._held[job_id].is_open
 
     def _forget_undone(self) -> None:
-        undone = [job_id for job_id, held in self._held.items() if held.is_undone]
+        # Django appends to the list of its callbacks while it may, and takes another where one is dropped.
+        changed = [each for each, hooks in self._hooks.items() if each.run_on_commit is not hooks]
+        if not changed:
+            return
+        kept = {id(hook[1]) for connection in changed for hook in connection.run_on_commit}
+        self._hooks.update({connection: connection.run_on_commit for connection in changed})
+        undone = [
+            job_id
+            for job_id, held in self._held.items()
+            if held.connection in changed and id(held.callback) not in kept
+        ]
         for job_id in undone:
             del self._held[job_id]
             self._jobs.pop(job_id, None)
@@ -165,7 +177,7 @@ class LocalStore:
     def clear(self) -> None:
         """Forget all jobs, and what is disabled and paused."""
         with self._lock:
-            for each in (self._jobs, self._accepted, self._states, self._held, self._waits_for_commit):
+            for each in (self._jobs, self._accepted, self._hooks, self._states, self._held, self._waits_for_commit):
                 each.clear()
 
     # As the store in SQL

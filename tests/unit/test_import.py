@@ -127,6 +127,16 @@ def test_what_is_not_asked_for_is_not_imported(tmp_path: Path) -> None:
     assert answer == NOTHING | {"names": [], "new": []}
 
 
+def test_the_pytest_plugin_where_nobody_uses_it(tmp_path: Path) -> None:
+    answer = ask(
+        tmp_path,
+        "import django_cfg_tasks.pytest_plugin as plugin\n"
+        "plugin.pytest_runtest_setup()\n"
+        "report(new=sorted({*sys.modules} & {'django', 'pydantic', 'redis', 'django_cfg_tasks.testing'}))",
+    )
+    assert answer == NOTHING | {"new": []}
+
+
 @pytest.mark.parametrize(
     "first", ["import django_cfg_tasks.task", "from django_cfg_tasks import Task", "import django_cfg_tasks.decorators"]
 )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import time_machine
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group, User
 from django.db import connection, transaction
@@ -289,13 +290,16 @@ class ImmediateTest(TaskTestMixin, TestCase):
         assert result is not None
         assert result.result == (await Group.objects.aget(name="a")).pk
         assert (await save.delay("b")).job_id == (await TaskLog.objects.aget(task_name="save")).job_id
+        assert (await sync_to_async(save_two.enqueue)("e")).job_id in {
+            row.job_id async for row in TaskLog.objects.filter(success=True)
+        }
         await sync_to_async(in_transaction.enqueue)("c")
         assert len(await arun_enqueued()) == 1
         with pytest.raises(WrongThreadError, match=r"await task\.delay"):
             save.enqueue("d")
         with pytest.raises(WrongThreadError, match=r"await arun_enqueued\("):
             run_enqueued()
-        assert await sync_to_async(names)() == {"a", "b", "c"}
+        assert await sync_to_async(names)() == {"a", "b", "c", "e", "e 2"}
 
     def test_old_jobs_are_purged(self) -> None:
         save.enqueue("a")
@@ -362,6 +366,44 @@ def test_what_a_test_has_enqueued_is_rolled_back_with_it(settings: Any) -> None:
     assert enqueued() == []
 
 
+PLUGIN_CONFTEST = """\
+import django
+from django.conf import settings
+
+settings.configure(
+    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django_cfg_tasks"],
+    DJANGO_CFG_TASKS={"backend": "memory"},
+)
+django.setup()
+"""
+PLUGIN_TESTS = """\
+import pytest
+from django_cfg_tasks import get_rearq_client, task
+from django_cfg_tasks.testing import enqueued, run_enqueued
+
+@task
+def double(number: int) -> int:
+    return number * 2
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_double(number):
+    job = double.using(job_id="same").enqueue(number)
+    get_rearq_client().disable("double")
+    assert (job.created, len(enqueued()), run_enqueued()) == (True, 1, [])
+
+def test_fixtures(immediate_tasks):
+    assert double.enqueue(4).wait().result == 8
+    assert [each.args for each in immediate_tasks] == [[4]]
+"""
+
+
+def test_the_plugin_keeps_tests_apart_and_needs_no_database(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(PLUGIN_CONFTEST)
+    pytester.makepyfile(PLUGIN_TESTS)
+    options = ["-p", "no:django", "-p", "no:randomly", "-p", "no:xdist", "-p", "django_cfg_tasks.pytest_plugin"]
+    pytester.runpytest_subprocess(*options).assert_outcomes(passed=3)
+
+
 # Memory
 
 
@@ -386,6 +428,15 @@ def test_they_run_in_the_order_in_which_they_are_due(memory_tasks: CapturedTasks
     late = mail.using(countdown=100, expire=50).enqueue("too late", dt.date.today())
     assert [job.status for job in run_enqueued(until=200)] == ["expired"]
     assert late.refresh().status == "expired"
+
+
+def test_they_go_by_the_clock_that_the_test_sets(memory_tasks: CapturedTasks) -> None:
+    now = dt.datetime.now(dt.UTC)
+    job = mail.using(countdown=dt.timedelta(days=3)).enqueue("a", dt.date.today())
+    assert run_enqueued() == []
+    with time_machine.travel(now + dt.timedelta(days=4), tick=False):
+        assert run_enqueued() == [job]
+        assert job.refresh()._record.start_time == now + dt.timedelta(days=4)
 
 
 def test_a_job_that_fails_is_heard_of(memory_tasks: CapturedTasks) -> None:

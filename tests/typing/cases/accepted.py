@@ -6,6 +6,7 @@ import datetime as dt
 import math
 from collections.abc import Coroutine
 from typing import Any, assert_type
+from unittest import TestCase
 
 from django.dispatch import receiver
 
@@ -26,6 +27,16 @@ from django_cfg_tasks import (
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.signals import task_failed, task_succeeded
 from django_cfg_tasks.task import AsyncTask, Task
+from django_cfg_tasks.testing import (
+    CapturedTasks,
+    EnqueuedTask,
+    TaskTestMixin,
+    arun_enqueued,
+    assert_enqueued,
+    capture_tasks,
+    run_enqueued,
+    use_backend,
+)
 
 
 @task
@@ -231,3 +242,23 @@ configured = TaskConfig(
     enabled=True,
     rearq=RearqConfig(redis_url="redis://localhost:6379/0", db_url=None, max_jobs=20, sentinels=["s1:26379"]),
 )
+
+
+class Tests(TaskTestMixin, TestCase):
+    tasks_backend = "memory"
+
+    @use_backend("immediate")
+    def test_sync(self) -> None:
+        with capture_tasks() as enqueued:
+            bare.enqueue(1)
+        assert_type(enqueued, CapturedTasks)
+        assert_type(enqueued[0], EnqueuedTask)
+        assert_type(assert_enqueued(bare.using(queue="mail"), width=1), EnqueuedTask)
+        assert_type(run_enqueued(until=dt.timedelta(hours=1), check=False), list[Job[Any]])
+
+    async def test_async(self) -> None:
+        assert_type(await arun_enqueued(until=60), list[Job[Any]])
+
+
+TaskConfig(backend="memory")
+TaskConfig(backend="immediate", rearq=RearqConfig(job_retry=0))
