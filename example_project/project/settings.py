@@ -93,6 +93,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # No db_url: the jobs live in the database above, so that an order and its job are saved in one transaction.
 DJANGO_CFG_TASKS = TaskConfig(
     enabled=True,
+    metrics_token=os.environ.get("SHOP_METRICS_TOKEN"),
     rearq=RearqConfig(
         redis_url=os.environ.get("SHOP_REDIS_URL", f"embedded://{quote(str(VAR_DIR / 'redis'))}"),
         max_jobs=20,

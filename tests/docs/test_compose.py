@@ -102,7 +102,7 @@ def test_the_image_is_made_of_files_that_exist() -> None:
     for sources in copied:
         assert all((pages.ROOT / source).exists() for source in sources), sources
     requirements = re.findall(r"RUN (pip install .*)", DOCKERFILE.read_text())
-    assert requirements == ["pip install '.[postgres]' 'uvicorn>=0.30'"]
+    assert requirements == ["pip install '.[metrics,postgres]' 'uvicorn>=0.30'"]
     assert SERVICES["web"]["command"] == yaml.safe_load(DOCKERFILE.read_text().rpartition("CMD ")[2])
 
 

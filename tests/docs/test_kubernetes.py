@@ -213,14 +213,12 @@ def test_the_pages_that_are_probed_answer(tmp_path: Path, redis_server: RedisSer
     assert not_asked == 0
 
 
-def test_what_is_for_later_says_so_and_names_one_metric() -> None:
-    files = sorted((FOLDER / "autoscaling").glob("*.yaml"))
+def test_workers_are_scaled_by_a_metric_that_is_served() -> None:
     scaler, adapter = objects(FOLDER / "autoscaling")
-    assert all(file.read_text().startswith("# NOT FOR TODAY") for file in files)
     assert scaler["spec"]["scaleTargetRef"]["name"] == the("Deployment", "shop-worker")["metadata"]["name"]
     (metric,) = scaler["spec"]["metrics"]
     (rule,) = yaml.safe_load(adapter["data"]["config.yaml"])["externalRules"]
     assert rule["seriesQuery"].partition("{")[0] == metric["external"]["metric"]["name"]
-    shown = (pages.ROOT / "django_cfg_tasks/api/live_serializers.py").read_text()
-    assert "oldest_ready_seconds" in shown
-    assert "oldest_ready_seconds" in files[0].read_text()
+    served = pages.table(pages.ROOT / "docs" / "reference" / "metrics.md", "Of the system")
+    names = {f"django_cfg_tasks_{row[0].strip(chr(96))}" for row in served}
+    assert metric["external"]["metric"]["name"] in names
