@@ -161,7 +161,7 @@ class Task(Generic[P, R]):
 
     async def delay_many(self, calls: Iterable[Arguments]) -> list[Job[R]]:
         """`enqueue_many`, for async code."""
-        task = await self._attributed()
+        task = await self.attributed()
         records = [task.record(*_arguments(call)) for call in calls]
         client = get_rearq_client()
         return self._jobs(records, await client.aenqueue(records) if records else [])
@@ -185,10 +185,10 @@ class Task(Generic[P, R]):
         return (self.using(**chosen) if chosen else self), positional, kwargs
 
     async def _aenqueue(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job[R]:
-        record = (await self._attributed()).record(args, kwargs)
+        record = (await self.attributed()).record(args, kwargs)
         return self._jobs([record], await get_rearq_client().aenqueue([record]))[0]
 
-    async def _attributed(self) -> Self:
+    async def attributed(self) -> Self:
         """Return the task for the current user, whom `record` could not ask for without blocking the loop."""
         if not attribution.is_known() or self.call.user is not attribution.UNSAID:
             return self

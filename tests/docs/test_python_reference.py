@@ -27,7 +27,7 @@ INTERNAL = {
         *("acceptance", "broker", "home", "signals", "store", "waiter", "call", "read_records"),
         *("enqueue", "aenqueue"),
     },
-    Task: {"codec", "lock_key", "record"},
+    Task: {"attributed", "codec", "lock_key", "record"},
 }
 _CODE = re.compile(r"`([^`]+)`")
 

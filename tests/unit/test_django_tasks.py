@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from django_cfg_tasks import attribution, get_rearq_client
 from django_cfg_tasks import task as declare
 from django_cfg_tasks.contrib.django_tasks import ReArqBackend, declared, priorities
 from django_cfg_tasks.contrib.django_tasks.framework import InvalidTask, InvalidTaskBackend, Task, TaskResultStatus
@@ -165,3 +166,21 @@ def test_nothing_is_imported_but_the_projects_own_modules(task: Any) -> None:
         declared.look_for("tests.shop.no_such_module.run")
     assert declared.declared("tests.shop.no_such_module.run") is None
     assert declared.declared("add") is None  # a task, but none of Django's
+
+
+class AskedInTime:
+    """A user who can't be looked up where the event loop would wait for it, as a request's."""
+
+    def key(self) -> Any:
+        raise AssertionError("the loop would have been blocked")
+
+    async def akey(self) -> Any:
+        return 7
+
+
+async def test_an_async_view_enqueues_for_its_user(settings: Any, task: Any) -> None:
+    settings.DJANGO_CFG_TASKS = {"backend": "memory"}
+    with attribution.attributed_to(AskedInTime()):
+        result = await task.aenqueue(5)
+    found = await get_rearq_client().aload([result.id])
+    assert found[result.id].options["user"] == 7

@@ -35,6 +35,7 @@ from django_cfg_tasks.exceptions import ArgumentsError, DeclarationError, Invali
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.options import CallOptions, TaskOptions, check_queue
 from django_cfg_tasks.registry import tasks
+from django_cfg_tasks.task import Task as EngineTask
 
 NOT_INSTALLED = "django_cfg_tasks.E007"
 PRIORITY_LEVELS = "priority_levels"
@@ -83,7 +84,7 @@ class ReArqBackend(BaseTaskBackend):
         not accepted.
         """
         self.validate_task(task)
-        record = self._record(task, args, kwargs)
+        record = self._record(task, tasks[task.module_path], args, kwargs)
         get_rearq_client().enqueue([record])
         result = result_of(record, task)
         task_enqueued.send(type(self), task_result=result)
@@ -94,7 +95,7 @@ class ReArqBackend(BaseTaskBackend):
     ) -> AnyResult:
         """`enqueue`, for async code; it knows no transaction."""
         self.validate_task(task)
-        record = self._record(task, args, kwargs)
+        record = self._record(task, await tasks[task.module_path].attributed(), args, kwargs)
         await get_rearq_client().aenqueue([record])
         result = result_of(record, task)
         await task_enqueued.asend(type(self), task_result=result)
@@ -122,8 +123,9 @@ class ReArqBackend(BaseTaskBackend):
             )
         return found
 
-    def _record(self, task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobRecord:
-        engine = tasks[task.module_path]
+    def _record(
+        self, task: AnyTask, engine: EngineTask[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> JobRecord:
         lane = lane_of(task.queue_name, task.priority, self._levels)
         call = engine.using(queue=lane, eta=task.run_after, **self._for_jobs)
         try:
