@@ -89,6 +89,11 @@ class QueueState:
     workers: int
     """Workers that consume it."""
 
+    @property
+    def is_used(self) -> bool:
+        """Whether there is any job of it that has not ended."""
+        return any((self.ready, self.delivered, self.queued, self.deferred, self.running, self.waiting_at_gates))
+
 
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
@@ -234,7 +239,7 @@ async def workers(client: ReArqClient) -> list[WorkerState]:
 
 
 async def queues(client: ReArqClient) -> list[QueueState]:
-    """Return all queues that tasks declare, workers serve or jobs wait in, ``default`` first."""
+    """Return all queues that tasks declare, workers serve or jobs wait in, ``default`` first; lanes while in use."""
     return await _queues_now(client, client.broker.workers, client.store.open_counts)
 
 
@@ -271,7 +276,9 @@ async def _queues_now(
     ordered = sorted(names, key=lambda name: (name != "default", name))
     backlogs = await client.broker.backlogs(ordered, client.rearq_config.group_name)
     by_status = _counted(((count.queue, count.status), count) for count in counts)
-    return [_queue(name, backlogs[name], by_status, waiting.get(name, 0), serving[name]) for name in ordered]
+    states = [_queue(name, backlogs[name], by_status, waiting.get(name, 0), serving[name]) for name in ordered]
+    # A worker of a queue consumes its lanes too: they are only worth a line while something is in them.
+    return [state for state in states if state.is_used or not tasks.is_lane(state.name)]
 
 
 async def _tasks(

@@ -95,6 +95,11 @@ class Registry:
         """Return what a worker of ``queues`` consumes: each queue's lanes in its place, each once."""
         return list(dict.fromkeys(lane for queue in queues for lane in self.lanes(queue)))
 
+    def is_lane(self, queue: str) -> bool:
+        """Tell whether a queue is consumed in the place of another, by which the project knows it."""
+        queues = self.queues()
+        return queue not in queues and queue in self.in_lanes(queues)
+
     def remove(self, name: str) -> None:
         """Forget the task called ``name``, if it is known (for tests that declare tasks of their own)."""
         with self._lock:

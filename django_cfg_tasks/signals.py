@@ -6,6 +6,8 @@ How the signals about a task's jobs get to their receivers, and when, is the dis
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from django.dispatch import Signal
 
@@ -28,6 +30,19 @@ class TaskSignal(Signal):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
+        self._relays: dict[int, Callable[[], bool]] = {}
+
+    def relay(self, receiver: Callable[..., Any], sender: Any, wanted: Callable[[], bool]) -> None:
+        """Connect a receiver that has nothing to do while ``wanted`` says so: then no signal waits for it."""
+        self.connect(receiver, sender=sender, weak=False, dispatch_uid=__name__)
+        self._relays[id(sender)] = wanted
+
+    def has_listeners(self, sender: Any = None) -> bool:
+        """Tell whether anybody has something to do with a signal of this sender."""
+        wanted = self._relays.get(id(sender))
+        if wanted is None or wanted():
+            return super().has_listeners(sender)
+        return sum(map(len, self._live_receivers(sender))) > 1
 
     def __repr__(self) -> str:
         return f"<TaskSignal {self.name}>"

@@ -63,6 +63,10 @@ order = [(0, "default"), (-100, "default"), (10, "mails"), (100, "default"), (-1
          (60, "mails"), (1, "default"), (0, "default"), (100, "default")]
 emit([(answer.using(priority=priority, queue_name=queue).enqueue().id, priority, queue) for priority, queue in order])
 """)
+    shown = "from django_cfg_tasks import live\nemit([queue.name for queue in live.ask(live.queues)])"
+    assert project.json(shown) == [
+        "default", "default@-100", "default@-50", "default@1", "default@50", "mails", "mails@1", "mails@50"
+    ]  # fmt: skip
     project.worker()  # without --queue: all that the backend takes
     ended = project.json(f"""
 import time
@@ -81,3 +85,4 @@ emit([[result.id, result.task.priority, result.task.queue_name, result.return_va
     first = [jobs[index][0] for index in (3, 9, 7, 0, 8, 4, 1, 6, 2, 5)]
     assert [job[0] for job in ended] == first
     assert {job[3] for job in ended} == {42}
+    assert project.json(shown) == ["default", "mails"]  # though the worker consumes the lanes

@@ -79,6 +79,9 @@ def test_a_worker_consumes_the_lanes_in_the_place_of_the_queue(task: Any) -> Non
         "old", "mails@50", "mails@1", "mails", "mails@-50", "mails@-100"
     ]  # fmt: skip
     assert "mails" in tasks.queues()
+    assert tasks.is_lane("mails@1")
+    assert not tasks.is_lane("mails")
+    assert not tasks.is_lane("mails@7")
 
 
 def test_without_backends_a_queue_is_one_lane() -> None:
@@ -116,6 +119,7 @@ def test_the_engine_knows_the_task_and_the_names_of_its_parameters(task: Any) ->
     assert engine.parameters == ("order", "password")  # so that a secret is masked wherever it stands
     assert engine.codec.decode(["5"], {}) == (["5"], {})
     assert engine(5) == "receipt 5"
+    assert engine.options.job_retry == 0  # also of a job that somebody enqueues past Django
 
 
 def test_a_name_that_is_taken_is_no_task(task: Any) -> None:

@@ -40,8 +40,9 @@ from django_cfg_tasks.task import Task as EngineTask
 NOT_INSTALLED = "django_cfg_tasks.E007"
 PRIORITY_LEVELS = "priority_levels"
 OF_A_JOB = ("job_retry", "job_retry_after", "job_timeout", "expire")
-"""What ``OPTIONS`` says for each job; the rest it says for each task that is declared with the backend."""
+"""What ``OPTIONS`` says for each job that the backend takes in, and for any job of the tasks declared with it."""
 OF_A_TASK = ("retry_backoff", "retry_backoff_max", "retry_jitter", "mask", "log_args")
+"""What it says for those alone."""
 
 
 class ReArqBackend(BaseTaskBackend):
@@ -71,7 +72,7 @@ class ReArqBackend(BaseTaskBackend):
         super().validate_task(task)
         self._check_queue(task.queue_name, InvalidTask)
         try:
-            declare(task, self._for_tasks)
+            declare(task, self._for_tasks | self._for_jobs)
         except DeclarationError as error:
             raise InvalidTask(str(error)) from error
 

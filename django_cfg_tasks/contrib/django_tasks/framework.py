@@ -42,7 +42,11 @@ else:
             ) from error
     AnyTask, AnyResult = Task, TaskResult
 
+LOGGER = "django.tasks" if Task.__module__.startswith("django.") else "django_tasks"
+"""The name under which it logs."""
+
 __all__ = [
+    "LOGGER",
     "AnyResult",
     "AnyTask",
     "BaseTaskBackend",

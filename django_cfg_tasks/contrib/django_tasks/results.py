@@ -48,10 +48,12 @@ def task_of(record: JobRecord, declared: AnyTask) -> AnyTask:
     """Return the task as it was when the job was enqueued, as far as the backend still takes it."""
     kept = record.options.get(OPTION) or {}
     queue, level = queue_and_level(record.queue or declared.queue_name)
-    run_after = kept.get("run_after")
+    priority, run_after = kept.get("priority", level), kept.get("run_after")
+    if run_after is None and (priority, queue) == (declared.priority, declared.queue_name):
+        return declared
     try:
         return declared.using(
-            priority=kept.get("priority", level),
+            priority=priority,
             queue_name=queue,
             run_after=dt.datetime.fromisoformat(run_after) if run_after is not None else None,
         )
