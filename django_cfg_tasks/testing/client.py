@@ -28,7 +28,8 @@ from django_cfg_tasks.signals import task_canceled, task_enqueued
 from django_cfg_tasks.testing.broker import NoBroker
 from django_cfg_tasks.testing.locks import LocalLocks
 from django_cfg_tasks.testing.running import MOST_RUNS, Chain, LocalSignals, Runs, open_chain
-from django_cfg_tasks.testing.store import LocalStore, answer, own_blocks
+from django_cfg_tasks.testing.store import LocalStore, answer
+from django_cfg_tasks.testing.transactions import own_blocks
 
 if TYPE_CHECKING:
     from django_cfg_tasks.config import TaskConfig
@@ -137,8 +138,10 @@ class LocalClient(ReArqClient):
         found = answer(self._jobs.find(others)) if others else {}
         stored = list(answer(self._jobs.load([record.job_id for record in fresh])).values())
         connection = connections[conf.DATABASE_ALIAS]
-        held = bool(stored) and connection.in_atomic_block and (on_commit or not own_blocks(connection))
-        if held:
+        own = bool(own_blocks(connection))
+        # A test's transaction is none of the code that it tests: without one of its own, that has its job at once.
+        waits = bool(stored) and own and on_commit
+        if stored and connection.in_atomic_block and (waits or not own):
 
             def committed() -> None:
                 released = self._jobs.committed(stored)
@@ -146,17 +149,13 @@ class LocalClient(ReArqClient):
                 self._start(released)
 
             transaction.on_commit(committed, using=conf.DATABASE_ALIAS)
-            self._jobs.hold(stored, connection, committed)
+            self._jobs.hold(stored, connection, committed, back=waits)
         for listener in list(self.listeners):
             listener(stored)
         for record in others:
             if record.job_id not in found:
                 raise refused_as_disabled(record)
-        # A test's transaction is none of the code that it tests: without one of its own, that has its job at once.
-        waits = held and bool(own_blocks(connection))
-        if waits:
-            self._jobs.wait_for_commit(stored)
-        else:
+        if not waits:
             self._tell(stored)
         answers = {id(record): found[record.job_id] for record in others}
         return [answers.get(id(record)) for record in records], [] if waits else stored
@@ -207,9 +206,9 @@ class LocalClient(ReArqClient):
         ran: dict[str, None] = {}
         await sync_to_async(self._release)()
         await self._news.deliver()
-        while ready := [record for record in self._jobs.due(until) if record.job_id not in ran]:
-            ran[ready[0].job_id] = None
-            chain.waiting.append(ready[0].job_id)
+        while (job_id := next((each for each in self._jobs.due(until) if each not in ran), None)) is not None:
+            ran[job_id] = None
+            chain.waiting.append(job_id)
             chain.open = True
             await self._runs.work(chain)
             await sync_to_async(self._release)()
@@ -217,7 +216,7 @@ class LocalClient(ReArqClient):
         return list(ran), chain.errors
 
     def _release(self) -> None:
-        self._tell(self._jobs.release(self._jobs.releasable()))
+        self._tell(self._jobs.release_of_tests())
 
     # Asking about jobs
 
@@ -304,8 +303,8 @@ class LocalClient(ReArqClient):
 
     async def _enable(self, task: str) -> None:
         await self.store.enable(task)
-        now = dt.datetime.now(dt.UTC)
-        await self._work([record for record in self._jobs.due(now) if record.task == task])
+        due = self._jobs.due(dt.datetime.now(dt.UTC))
+        await self._work([record for record in answer(self._jobs.load(due)).values() if record.task == task])
 
     # The process
 

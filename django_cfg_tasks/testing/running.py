@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
@@ -50,8 +50,9 @@ class LocalSignals(SignalDispatcher):
 
     async def deliver(self) -> None:
         """Call the receivers of all that waits; what they raise is logged."""
-        while self._queue:
-            await self._delivered(self._queue.popleft())
+        with suppress(IndexError):  # another thread may deliver at the same time
+            while True:
+                await self._delivered(self._queue.popleft())
 
 
 class CallersThread(Executor):

@@ -1,8 +1,8 @@
 """The jobs of one process of tests, in memory, under the names of the `store` that keeps them in SQL.
 
 What SQL's statements say of ids, unique keys, disabled tasks and the attempt that owns a job is said here in Python.
-No coroutine of it ever waits, so that `answer` gives its result at once. It also knows which jobs hang on an open
-transaction of Django's: they are gone when it is rolled back, and may not run before it commits.
+No coroutine of it ever waits, so that `answer` gives its result at once. Jobs that hang on a transaction are gone when
+it is rolled back, and may not run before it commits.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pydantic_core import from_json
 from django_cfg_tasks.jobs import WAITING, JobRecord, JobStatus
 from django_cfg_tasks.serialization import dumps
 from django_cfg_tasks.store import OldJob, OpenCount, OpenJob, Outcome, TaskState
+from django_cfg_tasks.testing.transactions import Held
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.transaction import Atomic
 
 T = TypeVar("T")
 
@@ -36,24 +36,6 @@ def answer(coroutine: Coroutine[Any, Any, T]) -> T:
         return end.value  # type: ignore[no-any-return]
     coroutine.close()
     raise RuntimeError("It waits for something.")
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A job that hangs on a transaction: its callback is dropped with the savepoint, or the whole, that is undone."""
-
-    connection: BaseDatabaseWrapper
-    callback: Callable[[], None]
-    blocks: list[Atomic]
-    """The blocks of the code under test that it is in."""
-
-    @property
-    def is_undone(self) -> bool:
-        return all(hook[1] is not self.callback for hook in self.connection.run_on_commit)
-
-    @property
-    def is_open(self) -> bool:
-        return any(block is other for block in self.blocks for other in self.connection.atomic_blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,81 +54,51 @@ class LocalStore:
         self._accepted: dict[str, JobRecord] = {}
         self._rows = itertools.count(1)
         self._states: dict[str, TaskState] = {}
-        self._held: dict[str, _Held] = {}
-        self._waits_for_commit: set[str] = set()
-        self._hooks: dict[BaseDatabaseWrapper, list[Any]] = {}
+        self._held = Held()
 
     # What hangs on a transaction
 
-    def hold(self, records: Iterable[JobRecord], connection: BaseDatabaseWrapper, callback: Callable[[], None]) -> None:
-        """Forget these jobs once ``callback`` is none of the connection's any more, unless it was called."""
+    def hold(
+        self,
+        records: Iterable[JobRecord],
+        connection: BaseDatabaseWrapper,
+        callback: Callable[[], None],
+        *,
+        back: bool,
+    ) -> None:
+        """Forget these jobs if the open transaction is rolled back; ``back``: nor let them run before `committed`."""
+        ids = [record.job_id for record in records]
         with self._lock:
-            for record in records:
-                self._held[record.job_id] = _Held(connection, callback, own_blocks(connection))
-            self._hooks[connection] = connection.run_on_commit
+            self._held.add(ids, connection, callback)
+            if back:
+                self._held.hold_back(ids)
 
-    def wait_for_commit(self, records: Iterable[JobRecord]) -> None:
-        """Let these jobs, which are held, not run before `committed`."""
-        with self._lock:
-            self._waits_for_commit.update(record.job_id for record in records)
-
-    def committed(self, records: Iterable[JobRecord]) -> list[JobRecord]:
-        """Keep jobs for good; return those that may run from now on, and might not before.
-
-        Called from their callback. One that Django's ``captureOnCommitCallbacks`` calls is still there afterwards, and
-        goes with the test's transaction, as do its jobs.
-        """
+    def committed(self, records: Sequence[JobRecord]) -> list[JobRecord]:
+        """Keep jobs whose callback is called; return those that may run from now on, and might not before."""
+        ids = [record.job_id for record in records]
         with self._lock:
             # Django empties its list before it calls what was in it: some may have been taken for undone.
-            forgotten = [record for record in records if record.job_id not in self._jobs]
-            self._jobs.update({record.job_id: record.snapshot() for record in forgotten})
-            for record in records:
-                if record.job_id in self._held and self._held[record.job_id].is_undone:
-                    del self._held[record.job_id]
-            return forgotten + self.release(records)
+            forgotten = {record.job_id: record.snapshot() for record in records if record.job_id not in self._jobs}
+            self._jobs |= forgotten
+            self._held.committed(ids)
+            ready = self._held.release(ids) | forgotten.keys()
+            return [record for record in records if record.job_id in ready]
 
-    def release(self, records: Iterable[JobRecord]) -> list[JobRecord]:
-        """Let jobs run though their transaction is not committed; return those that might not before."""
-        with self._lock:
-            released = [record for record in records if record.job_id in self._waits_for_commit]
-            self._waits_for_commit.difference_update(record.job_id for record in released)
-            return released
-
-    def releasable(self) -> list[JobRecord]:
-        """Return jobs that wait for a commit which never comes: what is left around them is of tests."""
+    def release_of_tests(self) -> list[JobRecord]:
+        """Let jobs run that wait for a commit which never comes, as what is left around them is of tests."""
         with self._lock:
             self._forget_undone()
-            return [
-                self._jobs[job_id].snapshot()
-                for job_id in self._waits_for_commit & self._held.keys()
-                if not self._held[job_id].is_open
-            ]
+            released = self._held.release(self._held.releasable())
+            return [record.snapshot() for job_id, record in self._jobs.items() if job_id in released]
 
     def is_held_back(self, job_id: str) -> bool:
         """Whether a job may not run before its transaction commits."""
         with self._lock:
-            return job_id in self._waits_for_commit
-
-    def _is_hidden(self, job_id: str) -> bool:
-        """Whether a job hangs on a transaction of the code under test that is open: nobody else sees it yet."""
-        return job_id in self._waits_for_commit and self._held[job_id].is_open
+            return self._held.is_held_back(job_id)
 
     def _forget_undone(self) -> None:
-        # Django appends to the list of its callbacks while it may, and takes another where one is dropped.
-        changed = [each for each, hooks in self._hooks.items() if each.run_on_commit is not hooks]
-        if not changed:
-            return
-        kept = {id(hook[1]) for connection in changed for hook in connection.run_on_commit}
-        self._hooks.update({connection: connection.run_on_commit for connection in changed})
-        undone = [
-            job_id
-            for job_id, held in self._held.items()
-            if held.connection in changed and id(held.callback) not in kept
-        ]
-        for job_id in undone:
-            del self._held[job_id]
+        for job_id in self._held.take_undone():
             self._jobs.pop(job_id, None)
-            self._waits_for_commit.discard(job_id)
 
     # Looking at all of them
 
@@ -154,7 +106,7 @@ class LocalStore:
         """Return all jobs, oldest first."""
         with self._lock:
             self._forget_undone()
-            return [record.snapshot() for record in self._jobs.values() if not self._is_hidden(record.job_id)]
+            return [record.snapshot() for record in self._jobs.values() if not self._held.is_hidden(record.job_id)]
 
     def accepted(self) -> list[JobRecord]:
         """Return all jobs as they were when they were accepted, oldest first."""
@@ -162,22 +114,25 @@ class LocalStore:
             self._forget_undone()
             return [self._accepted[job_id].snapshot() for job_id in self._jobs]
 
-    def due(self, moment: dt.datetime) -> list[JobRecord]:
-        """Return the jobs that may start by ``moment``, in the order in which they are due."""
-        ready = [
-            record
-            for record in self.all()
-            if record.status in WAITING
-            and (record.due_time is None or record.due_time <= moment)
-            and not self.is_held_back(record.job_id)
-            and not self._state(record.task).disabled
-        ]
-        return sorted(ready, key=lambda record: (record.due_time or record.enqueue_time, record.id))
+    def due(self, moment: dt.datetime) -> list[str]:
+        """Return the ids of the jobs that may start by ``moment``, in the order in which they are due."""
+        with self._lock:
+            self._forget_undone()
+            ready = [
+                record
+                for record in self._jobs.values()
+                if record.status in WAITING
+                and (record.due_time is None or record.due_time <= moment)
+                and not self._held.is_held_back(record.job_id)
+                and not self._state(record.task).disabled
+            ]
+            # The order of those that are due at the same moment is that in which they came.
+            return [record.job_id for record in sorted(ready, key=lambda each: each.due_time or each.enqueue_time)]
 
     def clear(self) -> None:
         """Forget all jobs, and what is disabled and paused."""
         with self._lock:
-            for each in (self._jobs, self._accepted, self._hooks, self._states, self._held, self._waits_for_commit):
+            for each in (self._jobs, self._accepted, self._states, self._held):
                 each.clear()
 
     # As the store in SQL
@@ -228,7 +183,7 @@ class LocalStore:
             return {
                 job_id: self._jobs[job_id].snapshot()
                 for job_id in job_ids
-                if job_id in self._jobs and not self._is_hidden(job_id)
+                if job_id in self._jobs and not self._held.is_hidden(job_id)
             }
 
     async def claim(self, job_ids: Sequence[str], owner: str, deaths: int = 0) -> dict[str, JobRecord]:
@@ -298,7 +253,7 @@ class LocalStore:
             return {
                 job_id: self._canceled(self._jobs[job_id])
                 for job_id in dict.fromkeys(job_ids)
-                if job_id in self._jobs and not self._is_hidden(job_id) and not self._jobs[job_id].status.is_final
+                if job_id in self._jobs and not self._held.is_hidden(job_id) and not self._jobs[job_id].status.is_final
             }
 
     async def cancel_task(self, task: str, limit: int) -> list[JobRecord]:
@@ -433,14 +388,6 @@ class LocalStore:
     async def answers(self) -> bool:
         """Whether jobs can be kept: always."""
         return True
-
-
-def own_blocks(connection: BaseDatabaseWrapper) -> list[Atomic]:
-    """Return the open blocks of transactions, without those that `django.test.TestCase` wraps around tests.
-
-    Those are none of the code under test: Django itself lets ``atomic(durable=True)`` begin inside them.
-    """
-    return [block for block in connection.atomic_blocks if not getattr(block, "_from_testcase", False)]
 
 
 def _key_after_end(record: JobRecord) -> str | None:

@@ -274,6 +274,21 @@ class ImmediateTest(TaskTestMixin, TestCase):
         assert client.cancel_task(save) == 1
         assert [record.status for record in client.read_records(0, 10)] == ["canceled"]
 
+    def test_people_act_on_jobs(self) -> None:
+        self.client.force_login(User.objects.create_superuser("boss"))
+        failed = broken.using(job_retry=0).enqueue("quite wrong")
+        later = save.using(countdown=60).enqueue("a")
+        again = self.client.post(f"/cfg/tasks/logs/{failed.job_id}/retry/", content_type="application/json")
+        assert again.status_code == 201, again.content
+        assert (
+            self.client.post(f"/cfg/tasks/logs/{later.job_id}/cancel/", content_type="application/json").status_code
+            == 200
+        )
+        rows = {row["job_id"]: row["status"] for row in self.client.get("/cfg/tasks/logs/").json()["results"]}
+        assert rows == {failed.job_id: "failed", later.job_id: "canceled", again.json()["job_id"]: "failed"}
+        assert self.client.get("/admin/tasks/tasklog/").status_code == 200
+        assert self.client.get(f"/admin/tasks/tasklog/{TaskLog.objects.latest('id').pk}/change/").status_code == 200
+
     def test_locks(self) -> None:
         client = get_rearq_client()
         with client.lock("x"):
