@@ -86,9 +86,10 @@ def django_backends() -> dict[str, dict[str, Any]]:
     return dict(getattr(settings, "TASKS", None) or {})
 
 
-def project_package() -> str:
-    """Return the package that holds the settings module; an empty text where it lies in none, or there is none."""
-    return str(getattr(settings, "SETTINGS_MODULE", None) or "").rpartition(".")[0]
+def root_urlconf() -> str:
+    """Return the name of the module of Django's ``ROOT_URLCONF``; an empty text where there is none."""
+    urls = getattr(settings, "ROOT_URLCONF", None)
+    return urls if isinstance(urls, str) else ""
 
 
 def debug() -> bool:

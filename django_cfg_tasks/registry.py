@@ -24,8 +24,8 @@ class Registry:
         self._own: dict[str, Task[..., Any]] = {}
         self._queues: set[str] = set()
         self._lock = threading.Lock()
-        self.finders: list[Callable[[str], None]] = []
-        """What may declare a task that is not known yet, by its name; see `find`."""
+        self.finders: list[Callable[[], None]] = []
+        """What may import modules that declare further tasks, whichever is looked for; see `find`."""
         self.lanes: Callable[[str], Sequence[str]] = lambda queue: (queue,)
         """The queues that a worker of a queue consumes in its place, most urgent first; see `in_lanes`."""
         self.fault: DeclarationError | None = None
@@ -59,13 +59,12 @@ class Registry:
         return self._tasks.get(name) or self._own.get(name)
 
     def find(self, name: str) -> Task[..., Any] | None:
-        """Return the task called ``name``, or None. One that is not known may be looked for, which can take a moment.
-
-        UnknownTaskError where it is known where to look, and that failed.
+        """Return the task called ``name``, or None. Where it is not known, the finders import what they know of, which
+        can take a moment; UnknownTaskError where that failed.
         """
         found = self.get(name)
         for finder in self.finders if found is None else ():
-            finder(name)
+            finder()
         return found or self.get(name)
 
     def __getitem__(self, name: str) -> Task[..., Any]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.project import TaskProject
+from tests.project import URLS, TaskProject
 
 HERE = Path(__file__).parent.parent / "django_tasks"
 BACKEND = "django_cfg_tasks.contrib.django_tasks.ReArqBackend"
@@ -39,6 +39,7 @@ def test_djangos_own_cases(make_project: Callable[..., TaskProject]) -> None:
             "shop/deep/__init__.py": "",
             "shop/deep/down.py": FOUND,
             "shop/jobs.py": PLAIN,
+            "project/urls.py": f"{URLS}\nimport shop.deep.down\n",
             "cases.py": (HERE / "cases.py").read_text(),
         },
         task_modules=["tasks", "jobs"],

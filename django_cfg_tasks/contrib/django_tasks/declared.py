@@ -1,7 +1,7 @@
 """Django's tasks as tasks of the engine: each under its module path, declared when Django's own decorator runs.
 
-A worker knows those whose modules it has imported, as any task; a job of another has its module imported, if that lies
-in an installed app or in the package of the settings. Nothing else is imported by a name that came from data.
+A worker knows those whose modules it has imported, as any task. Where a job's is not among them, it imports what a web
+server would, the project's URLs: who enqueues is mostly there. Nothing is imported by a name that came from data.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import inspect
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
-
-from django.apps import apps
 
 from django_cfg_tasks import conf
 from django_cfg_tasks.context import JobContext
@@ -53,22 +51,17 @@ def declared(name: str) -> AnyTask | None:
     return _declared.get(name)
 
 
-def look_for(name: str) -> None:
-    """Import the module of a task, if it is the project's; UnknownTaskError where it can't be."""
-    module, _, function = name.rpartition(".")
-    if not module or not function or not _is_ours(module):
-        return
+def import_urls() -> None:
+    """Import the project's URLs, and with them what its views import; UnknownTaskError where that fails."""
+    urls = conf.root_urlconf()
     try:
-        import_module(module)
+        if urls:
+            import_module(urls)
     except Exception as error:
         raise UnknownTaskError(
-            f"The task {name!r} is not known here, and its module can't be imported: {type(error).__name__}: {error}"
+            f"Its module may be one that {urls} (ROOT_URLCONF) imports, and that can't be imported here: "
+            f"{type(error).__name__}: {error}"
         ) from error
-
-
-def _is_ours(module: str) -> bool:
-    packages = {config.name for config in apps.get_app_configs()} | {conf.project_package()} - {""}
-    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 def _called(task: AnyTask) -> Callable[..., Any]:
@@ -100,4 +93,4 @@ def _context(context: JobContext, task: AnyTask) -> TaskContext[..., Any]:
     return TaskContext(task_result=result_of(record, task_of(record, task)))
 
 
-tasks.finders.append(look_for)
+tasks.finders.append(import_urls)
