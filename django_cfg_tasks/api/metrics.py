@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from django_cfg_tasks import live
 from django_cfg_tasks.api.base import TasksView
 from django_cfg_tasks.api.engine import answered
+from django_cfg_tasks.api.schema import described
 from django_cfg_tasks.conf import get_config
 from django_cfg_tasks.history.lifetime import Lifetime, lifetime
 from django_cfg_tasks.models import TaskLog
@@ -43,8 +44,6 @@ class MetricsView(TasksView):
     Whoever sends ``TaskConfig(metrics_token=...)`` is let in without asking the database who that is.
     """
 
-    schema = None  # what it answers is not JSON
-
     def get_authenticators(self) -> list[BaseAuthentication]:
         """Ask for no user where the token was sent."""
         return [] if self._has_token() else super().get_authenticators()
@@ -53,6 +52,7 @@ class MetricsView(TasksView):
         """Let whoever has the token in."""
         return [] if self._has_token() else super().get_permissions()
 
+    @described(responses={(200, "text/plain"): str}, errors=(503,))
     def get(self, request: Request) -> HttpResponse:
         """Answer in Prometheus' text form, or OpenMetrics where that is asked for."""
         try:
