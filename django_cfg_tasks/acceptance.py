@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from django_cfg_tasks import conf
-from django_cfg_tasks.broker import Bell, Broker, bell_of
+from django_cfg_tasks.broker import Bell, Broker, Doorbell, bell_of
 from django_cfg_tasks.dispatcher import SignalDispatcher
 from django_cfg_tasks.exceptions import (
     BrokerUnavailableError,
@@ -21,10 +21,13 @@ from django_cfg_tasks.exceptions import (
     TaskDisabledError,
     TasksError,
 )
+from django_cfg_tasks.fast_path import FastPath, Tried
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.loop import Batcher, HomeLoop
 from django_cfg_tasks.signals import announce, task_enqueued
 from django_cfg_tasks.store import (
+    HELD_VENDORS,
+    HeldConnection,
     Store,
     disabled_through_django,
     find_through_django,
@@ -45,6 +48,7 @@ class Acceptance:
         self,
         home: HomeLoop,
         broker: Broker,
+        doorbell: Doorbell,
         signals: SignalDispatcher,
         store: Callable[[], Store],
         *,
@@ -59,18 +63,58 @@ class Acceptance:
         # Apart, as one of these may have to wait for the end of a transaction in which somebody enqueued its like.
         self._unique_enqueues: Batcher[JobRecord, JobRecord | None] = Batcher(home, self._write)
         self._rings: Batcher[JobRecord, bool] = Batcher(home, self._ring_committed)
+        self._fast_path = FastPath(home, doorbell, self._held, accepted=self._accepted_here, unheard=self._unheard_here)
+        self._arriving: list[None] = []
         self._unrung: deque[Bell] = deque(maxlen=_MOST_UNRUNG)
         self._ringer: asyncio.Task[None] | None = None
 
     def accept(self, records: Sequence[JobRecord], *, on_commit: bool) -> list[JobRecord | None]:
         """Store jobs and ring for them; see `ReArqClient.enqueue`."""
-        if on_commit and _in_transaction():
-            return self._accept_in_transaction(records)
-        return self._batcher(records).call(list(records))
+        tried = Tried.not_stored
+        if _in_transaction():
+            if on_commit:
+                return self._accept_in_transaction(records)
+        elif self._is_plain(records) and not _in_async_code():
+            tried = self._fast_path.accept(records[0])
+            if tried is Tried.stored:
+                return [None]
+        answers = self._batcher(records).call(list(records))
+        if tried is Tried.unsure and _is_itself(records[0], answers[0]):
+            self._rings.call(list(records))
+            return [None]
+        return answers
 
     async def aaccept(self, records: Sequence[JobRecord]) -> list[JobRecord | None]:
         """`accept`, for async code; it knows no transaction."""
-        return await self._batcher(records).put(list(records))
+        tried = Tried.not_stored
+        if self._is_plain(records) and not self._home.is_here() and await self._is_alone():
+            tried = await self._fast_path.aaccept(records[0])
+            if tried is Tried.stored:
+                return [None]
+        answers = await self._batcher(records).put(list(records))
+        if tried is Tried.unsure and _is_itself(records[0], answers[0]):
+            await self._rings.put(list(records))
+            return [None]
+        return answers
+
+    def _is_plain(self, records: Sequence[JobRecord]) -> bool:
+        """Whether this is a lone job that may go the short way, as far as is known before."""
+        return (
+            self._in_django
+            and len(records) == 1
+            and records[0].unique_key is None
+            and self._enqueues.idle
+            and not self._unrung
+        )
+
+    async def _is_alone(self) -> bool:
+        """Whether no other task is about to enqueue as well: those of one `asyncio.gather` go together."""
+        self._arriving.append(None)
+        try:
+            await asyncio.sleep(0)
+            return len(self._arriving) == 1 and self._enqueues.idle
+        finally:
+            self._arriving.pop()
 
     def _batcher(self, records: Sequence[JobRecord]) -> Batcher[JobRecord, JobRecord | None]:
         unique = any(record.unique_key is not None for record in records)
@@ -81,6 +125,7 @@ class Acceptance:
         if self._ringer is not None:
             self._ringer.cancel()
             self._ringer = None
+        self._fast_path.close()
         if self._unrung:
             with suppress(Exception):
                 await asyncio.wait_for(self._broker.ring(list(self._unrung)), LAST_RING_SECONDS)
@@ -147,8 +192,10 @@ class Acceptance:
                 return
             except Exception as error:
                 # They are stored: whatever Redis has against the bell, the caller's enqueue has succeeded.
-                level = logging.WARNING if isinstance(error, BrokerUnavailableError) else logging.ERROR
-                logger.log(level, "%d job(s) are stored and will be run once Redis is back. %s", len(bells), error)
+                _say_unheard(len(bells), error)
+        self._ring_later(bells)
+
+    def _ring_later(self, bells: Sequence[Bell]) -> None:
         # A full deque forgets the oldest: the sweeper finds them in SQL.
         self._unrung.extend(bells)
         if self._ringer is None or self._ringer.done():
@@ -169,6 +216,19 @@ class Acceptance:
         logger.info("Redis is back; all stored jobs have been rung for.")
 
     # In the caller's thread
+
+    def _held(self) -> HeldConnection | None:
+        target = self._store().target
+        return HeldConnection(target, conf.DATABASE_ALIAS) if target.vendor in HELD_VENDORS else None
+
+    def _accepted_here(self, record: JobRecord) -> None:
+        announce([record])
+        if task_enqueued.receivers:
+            self._home.start().call_soon_threadsafe(self._signals.send, task_enqueued, record)
+
+    def _unheard_here(self, record: JobRecord, error: Exception) -> None:
+        _say_unheard(1, error)
+        self._home.start().call_soon_threadsafe(self._ring_later, [bell_of(record)])
 
     def _accept_in_transaction(self, records: Sequence[JobRecord]) -> list[JobRecord | None]:
         from django.db import DatabaseError, transaction
@@ -223,6 +283,25 @@ def refused_as_disabled(record: JobRecord) -> TaskDisabledError:
         f"(get_rearq_client().enable({record.task!r})), or enqueue with using(even_if_disabled=True): "
         "the job then waits until the task is enabled."
     )
+
+
+def _say_unheard(count: int, error: Exception) -> None:
+    level = logging.WARNING if isinstance(error, BrokerUnavailableError) else logging.ERROR
+    logger.log(level, "%d job(s) are stored and will be run once Redis is back. %s", count, error)
+
+
+def _is_itself(record: JobRecord, found: JobRecord | None) -> bool:
+    """Whether what was found in the way of a job is that job."""
+    return found is not None and (found.job_id, found.enqueue_time) == (record.job_id, record.enqueue_time)
+
+
+def _in_async_code() -> bool:
+    """Whether a loop runs in this thread: Django opens no connection there."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _in_transaction() -> bool:

@@ -58,7 +58,7 @@ class ReArqClient:
         # Not with this module, which everything imports that declares a task: redis-py and the store are for those who
         # make a client.
         from django_cfg_tasks.acceptance import Acceptance
-        from django_cfg_tasks.broker import Broker
+        from django_cfg_tasks.broker import Broker, Doorbell
         from django_cfg_tasks.dispatcher import SignalDispatcher
         from django_cfg_tasks.locks import Locks
         from django_cfg_tasks.results import ResultWaiter
@@ -71,7 +71,12 @@ class ReArqClient:
         self._rearq: ReArq | None = None
         self._lock = threading.Lock()
         self.acceptance = Acceptance(
-            self.home, self.broker, self.signals, lambda: self.store, in_django=config.rearq.db_url is None
+            self.home,
+            self.broker,
+            Doorbell(config.rearq),
+            self.signals,
+            lambda: self.store,
+            in_django=config.rearq.db_url is None,
         )
         self._loads: Batcher[str, JobRecord | None] = Batcher(self.home, self._load)
         self.waiter = ResultWaiter(self.broker, self._load_one)

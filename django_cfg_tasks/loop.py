@@ -186,6 +186,11 @@ class Batcher(Generic[T, R]):
         self._waiting: list[_Part[T, R]] = []
         self._scheduled = False
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being written, and nothing waits for it."""
+        return not self._scheduled
+
     def submit(self, items: list[T]) -> concurrent.futures.Future[list[R]]:
         """Take ``items``, which stay together; the future gets their results in their order. From any thread."""
         future: concurrent.futures.Future[list[R]] = concurrent.futures.Future()

@@ -7,12 +7,10 @@ out of reach is BrokerUnavailableError; nothing is lost by it.
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from importlib.resources import files
 from itertools import chain
 from typing import Any, NoReturn, TypeVar
 
@@ -22,11 +20,13 @@ from redis import exceptions
 from django_cfg_tasks.broker import keys
 from django_cfg_tasks.broker.census import PAGE, Census, CensusTaker
 from django_cfg_tasks.broker.connection import ANSWER_SECONDS, async_client, close_client, has_moved, master_of
+from django_cfg_tasks.broker.doorbell import Doorbell
 from django_cfg_tasks.broker.faults import explained, is_missing_group
 from django_cfg_tasks.broker.gates import Admission, Applicant, Gate, Gatekeeper, Place
 from django_cfg_tasks.broker.line import Line
 from django_cfg_tasks.broker.messages import Backlog, Bell, Entry, Peer, Promotion, Settlement, bell_of, entries_of
 from django_cfg_tasks.broker.reader import BlockingReader
+from django_cfg_tasks.broker.ringing import ringing, script
 from django_cfg_tasks.broker.settings import ServerSettings, settings_of
 from django_cfg_tasks.config import RearqConfig
 from django_cfg_tasks.exceptions import BrokerUnavailableError, ConfigurationError
@@ -39,6 +39,7 @@ __all__ = [
     "BlockingReader",
     "Broker",
     "Census",
+    "Doorbell",
     "Entry",
     "Gate",
     "Peer",
@@ -48,6 +49,7 @@ __all__ = [
     "Settlement",
     "bell_of",
     "is_missing_group",
+    "script",
 ]
 
 logger = logging.getLogger("django_cfg_tasks.broker")
@@ -104,7 +106,8 @@ class Broker:
             await self._ask(self._line.say([("XADD", keys.stream(bells[0].queue), "*", "job_id", bells[0].job_id)]))
             return
         pages = [bells[start : start + BELLS] for start in range(0, len(bells), BELLS)]
-        await self._ask(self._line.run(script("ring"), [json.dumps(self._ringing(page)) for page in pages]))
+        shards = self._config.delay_queue_num
+        await self._ask(self._line.run(script("ring"), [json.dumps(ringing(page, shards)) for page in pages]))
 
     async def settle(self, settlement: Settlement, group: str) -> None:
         """Acknowledge and delete entries, ring for retries, tell who waits: all or nothing. May be repeated.
@@ -115,10 +118,10 @@ class Broker:
         acknowledged: dict[str, list[str]] = {}
         for entry in settlement.entries:
             acknowledged.setdefault(keys.stream(entry.queue), []).append(entry.msg_id)
-        ringing = self._ringing(settlement.bells)
+        told = ringing(settlement.bells, self._config.delay_queue_num)
         if settlement.finished:
-            ringing["messages"].insert(0, [keys.FINISHED_CHANNEL, json.dumps(settlement.finished)])
-        what = {"acknowledged": [[stream, *ids] for stream, ids in acknowledged.items()], **ringing}
+            told["messages"].insert(0, [keys.FINISHED_CHANNEL, json.dumps(settlement.finished)])
+        what = {"acknowledged": [[stream, *ids] for stream, ids in acknowledged.items()], **told}
         await self._ask(self._scripts["settle"](args=[group, json.dumps(what)]))
 
     async def announce_canceled(self, running: Iterable[tuple[str, str]], job_ids: Sequence[str]) -> None:
@@ -340,26 +343,6 @@ class Broker:
                 except (ValueError, KeyError, TypeError):
                     logger.warning("A message on %s can't be understood: %.200s", channel, message["data"])
 
-    def _ringing(self, bells: Iterable[Bell]) -> dict[str, list[list[str]]]:
-        """Return what ``ring.lua`` takes, and ``settle.lua`` among other things."""
-        now: dict[str, list[str]] = {}
-        later: list[list[str]] = []
-        earliest: int | None = None
-        for bell in bells:
-            if bell.due_ms is None:
-                now.setdefault(bell.queue, []).append(bell.job_id)
-                continue
-            member = keys.delayed_member(bell.queue, bell.job_id)
-            # As text: of a number Lua would keep fourteen digits only.
-            later.append([keys.delay_shard(member, self._config.delay_queue_num), str(bell.due_ms), member])
-            earliest = bell.due_ms if earliest is None else min(earliest, bell.due_ms)
-        messages = [] if earliest is None else [[keys.CHANNEL, _delay_changed(earliest)]]
-        return {
-            "now": [[keys.stream(queue), *ids] for queue, ids in now.items()],
-            "later": later,
-            "messages": messages,
-        }
-
     async def _ask(self, answer: Awaitable[T]) -> T:
         try:
             return await answer
@@ -367,11 +350,6 @@ class Broker:
             if (told := explained(self._config, error)) is not None:
                 raise told from error
             raise
-
-
-def _delay_changed(due_ms: int) -> str:
-    """The timer sleeps until the earliest due time that it knows of: tell it of an earlier one."""
-    return json.dumps({"type": "delay_changed", "ms": due_ms})
 
 
 def _entries(flat: Sequence[str]) -> list[Entry]:
@@ -384,9 +362,3 @@ def _line(text: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return line if isinstance(line, dict) else {}
-
-
-@functools.cache
-def script(name: str) -> str:
-    """Return the text of one of the Lua files beside this."""
-    return files("django_cfg_tasks.broker").joinpath(f"{name}.lua").read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ from django_cfg_tasks.store import schema
 from django_cfg_tasks.store.connection import Connection
 from django_cfg_tasks.store.dialects import STATEMENTS
 from django_cfg_tasks.store.errors import is_deadlock, is_missing_table, is_outage, is_refusal
+from django_cfg_tasks.store.held import HELD_VENDORS, HeldConnection
 from django_cfg_tasks.store.outbox import disabled_through_django, find_through_django, insert_through_django
 from django_cfg_tasks.store.rows import (
     EPOCH,
@@ -45,6 +46,8 @@ from django_cfg_tasks.store.steps import Rows
 from django_cfg_tasks.store.target import Target, missing_driver, target_of_django, target_of_url
 
 __all__ = [
+    "HELD_VENDORS",
+    "HeldConnection",
     "OldJob",
     "OpenCount",
     "OpenJob",

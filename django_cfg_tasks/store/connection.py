@@ -242,7 +242,7 @@ def _given(credentials: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _run_sqlite(raw: Any, query: Query) -> Rows:
-    rows: Rows = await raw.execute_fetchall(_with_marks(query.sql), query.params)
+    rows: Rows = await raw.execute_fetchall(with_marks(query.sql), query.params)
     return rows
 
 
@@ -280,7 +280,8 @@ def _mysql_cursor() -> Any:
 
 
 @functools.cache
-def _with_marks(sql: str) -> str:
+def with_marks(sql: str) -> str:
+    """Return a statement with the placeholders of Python's SQLite driver."""
     return sql.replace("%s", "?")
 
 
