@@ -21,6 +21,6 @@ def lifetime(alias: str) -> Lifetime:
     there = TaskLog.objects.using(alias).order_by().values_list("queue_name", "status").annotate(number=Count("*"))
     gone = PurgedLogs.objects.using(alias).order_by().values_list("queue_name", "status").annotate(number=Sum("number"))
     found: Lifetime = Counter()
-    for queue, status, number in there.union(gone, all=True):
+    for queue, status, number in there.union(gone, all=True).order_by():  # Django 6.1 would order it as the model is
         found[queue, status] += number
     return found

@@ -12,7 +12,7 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth import alogin, login
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
@@ -57,9 +57,16 @@ async def amany_view(request: HttpRequest) -> HttpResponse:
     return HttpResponse(" ".join(job.job_id for job in await add.delay_many([(1, 2), (3, 4)])))
 
 
+def _enqueue_in_thread() -> Any:
+    try:
+        return add.enqueue(1, 2)
+    finally:
+        connections.close_all()  # who asked for the user; nobody else closes a connection of this thread
+
+
 async def thread_view(request: HttpRequest) -> HttpResponse:
     """A thread that asgiref starts, and an asyncio task, both of which carry the context on."""
-    in_thread = await sync_to_async(add.enqueue, thread_sensitive=False)(1, 2)
+    in_thread = await sync_to_async(_enqueue_in_thread, thread_sensitive=False)()
     in_task = await asyncio.create_task(add.delay(1, 2))
     return HttpResponse(f"{in_thread.job_id} {in_task.job_id}")
 
@@ -155,9 +162,12 @@ def ask(
 
 async def _ask(view: Any, user: User | None, headers: dict[str, str]) -> bytes:
     client = AsyncClient()
-    if user is not None:
-        await client.aforce_login(user)
-    return bytes((await client.get(f"/{view.__name__}", headers=headers)).content)
+    try:
+        if user is not None:
+            await client.aforce_login(user)
+        return bytes((await client.get(f"/{view.__name__}", headers=headers)).content)
+    finally:
+        await sync_to_async(connections.close_all)()  # those of the thread that ends with this loop
 
 
 @pytest.fixture
