@@ -33,13 +33,13 @@ async def gated(line: str):
 # A producer that is killed where Redis would be told: the row is committed by then.
 DIES_BEFORE_RINGING = """
 import os, signal
-from django_cfg_tasks import get_rearq_client
+from django_cfg_tasks.broker import Broker, Doorbell
 from shop.tasks import mark
 
-async def ring(bells):
+def ring(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
-get_rearq_client().broker.ring = ring
+Broker.ring = Doorbell.ring = ring
 mark.enqueue("forgotten")
 """
 
