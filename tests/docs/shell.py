@@ -83,6 +83,8 @@ def _check_operation(words: list[str]) -> None:
             _check_units([Path(word).name for word in arguments])
         case ["kubectl", command, *arguments] if command in _KUBECTL:
             _check_kubernetes(arguments)
+        case ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", *files]:
+            assert all((ROOT / file).exists() for file in files), f"no such file among {files}"
         case ["kubernetes-validate", "--strict", *files] | ["cp", *files, "/etc/systemd/system"]:
             assert all((ROOT / file).exists() for file in files), f"no such file among {files}"
         case _:

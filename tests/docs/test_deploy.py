@@ -37,13 +37,21 @@ def test_what_systemd_prints() -> None:
         pytest.skip("systemd-analyze is not installed")
     said = run(analyze, "security", "--offline=true", "deploy/systemd/rearq-worker@.service")
     mark = re.compile(r"level for rearq-worker@i\.service: ([\d.]+) OK")
-    (shown,), (found,) = mark.findall(SHOWN[0]), mark.findall(said)
+    (shown,), (found,) = mark.findall(SHOWN[1]), mark.findall(said)
     assert abs(float(shown) - float(found)) < 1  # each version of systemd looks at some more
 
 
-def test_what_the_schemas_print() -> None:
-    command = str(Path(sys.executable).with_name("kubernetes-validate"))
-    if not Path(command).exists():
-        command = shutil.which("kubernetes-validate") or command
-    said = run(command, "--strict", "deploy/kubernetes/base/worker.yaml")
-    assert said == SHOWN[1]
+def installed(name: str) -> str:
+    """Return a program of the environment in which the tests run."""
+    command = Path(sys.executable).with_name(name)
+    return str(command) if command.exists() else shutil.which(name) or name
+
+
+def test_what_the_schemas_print(tmp_path: Path) -> None:
+    schema = installed("check-jsonschema"), "--builtin-schema", "vendor.compose-spec"
+    assert run(*schema, "docker-compose.yml") == SHOWN[0]
+    slip = tmp_path / "slip.yml"
+    slip.write_text((pages.ROOT / "docker-compose.yml").read_text().replace("stop_grace_period", "stop_grace"))
+    with pytest.raises(AssertionError, match="stop_grace"):
+        run(*schema, str(slip))
+    assert run(installed("kubernetes-validate"), "--strict", "deploy/kubernetes/base/worker.yaml") == SHOWN[2]
