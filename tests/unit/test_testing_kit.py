@@ -51,33 +51,33 @@ ran: list[str] = []
 
 
 @task
-def save(name: str) -> int:
+def write_group(name: str) -> int:
     ran.append(f"{name} in {threading.current_thread().name}")
     return int(Group.objects.create(name=name).pk)
 
 
 @task
-async def asave(name: str) -> int:
+async def awrite_group(name: str) -> int:
     return int((await Group.objects.acreate(name=name)).pk)
 
 
 @task
 def save_two(name: str) -> list[str]:
-    save.enqueue(f"{name} 2")
+    write_group.enqueue(f"{name} 2")
     Group.objects.create(name=name)
     return sorted(Group.objects.values_list("name", flat=True))
 
 
 @task
 def save_two_and_wait(name: str) -> bool:
-    result = save.enqueue(f"{name} 2").wait(5)
+    result = write_group.enqueue(f"{name} 2").wait(5)
     return result is not None and result.success
 
 
 @task
 def in_transaction(name: str, undo: bool = False) -> None:
     with transaction.atomic():
-        save.enqueue(name)
+        write_group.enqueue(name)
         if undo:
             raise KeyError(name)
 
@@ -154,7 +154,7 @@ class ImmediateTest(TaskTestMixin, TestCase):
         assert names() == {"a", "a 2", "before"}
         assert job.refresh().status == "success"
         assert ran == ["a 2 in MainThread"]
-        assert asave.enqueue("b").wait().result == Group.objects.get(name="b").pk  # type: ignore[union-attr]
+        assert awrite_group.enqueue("b").wait().result == Group.objects.get(name="b").pk  # type: ignore[union-attr]
 
     def test_the_history_is_in_the_transaction_of_the_test(self) -> None:
         user = User.objects.create(username="ada")
@@ -174,7 +174,7 @@ class ImmediateTest(TaskTestMixin, TestCase):
     def test_in_a_transaction_they_run_at_its_commit(self) -> None:
         with self.captureOnCommitCallbacks(execute=True):
             with transaction.atomic():
-                job = save.enqueue("a")
+                job = write_group.enqueue("a")
                 assert names() == set()
                 with pytest.raises(JobNotFoundError):
                     job.refresh()
@@ -188,7 +188,7 @@ class ImmediateTest(TaskTestMixin, TestCase):
     def test_callbacks_that_nobody_calls_are_made_up_for(self) -> None:
         in_transaction.enqueue("a")
         with transaction.atomic():
-            save.enqueue("b")
+            write_group.enqueue("b")
             assert run_enqueued()[0].args == ["a"]
             assert names() == {"a"}
         assert [job.args for job in run_enqueued()] == [["b"]]
@@ -198,20 +198,20 @@ class ImmediateTest(TaskTestMixin, TestCase):
         with capture_tasks() as seen, self.captureOnCommitCallbacks(execute=True):
             assert in_transaction.enqueue("a", undo=True).wait().error == "KeyError: 'a'"  # type: ignore[union-attr]
             with transaction.atomic():
-                save.enqueue("outer")
+                write_group.enqueue("outer")
                 with transaction.atomic():
-                    save.enqueue("inner")
+                    write_group.enqueue("inner")
                     transaction.set_rollback(True)
         assert names() == {"outer"}
-        assert [each.task for each in seen] == [in_transaction, save]
-        assert len(enqueued(save)) == 1
+        assert [each.task for each in seen] == [in_transaction, write_group]
+        assert len(enqueued(write_group)) == 1
 
     def test_at_once_in_a_transaction(self) -> None:
         with transaction.atomic():
-            assert save.using(on_commit=False).enqueue("a").refresh().status == "success"
+            assert write_group.using(on_commit=False).enqueue("a").refresh().status == "success"
 
     def test_due_later_they_wait(self) -> None:
-        job = save.using(countdown=60).enqueue("a")
+        job = write_group.using(countdown=60).enqueue("a")
         assert (job.refresh().status, job.wait(5)) == ("deferred", None)
         with pytest.raises(WrongStateError, match=r"not due yet.*run_enqueued"):
             job.wait()
@@ -228,12 +228,12 @@ class ImmediateTest(TaskTestMixin, TestCase):
 
     def test_disabled_tasks(self) -> None:
         client = get_rearq_client()
-        client.disable(save)
+        client.disable(write_group)
         with pytest.raises(TaskDisabledError):
-            save.enqueue("a")
-        job = save.using(even_if_disabled=True).enqueue("b")
+            write_group.enqueue("a")
+        job = write_group.using(even_if_disabled=True).enqueue("b")
         assert (job.refresh().status, run_enqueued()) == ("queued", [])
-        client.enable(save)
+        client.enable(write_group)
         assert job.refresh().status == "success"
 
     def test_signals_are_received_in_the_callers_thread(self) -> None:
@@ -246,24 +246,24 @@ class ImmediateTest(TaskTestMixin, TestCase):
             heard.append((signal.name, "async", await Group.objects.acount()))
 
         for signal in (task_enqueued, task_started):
-            signal.connect(hear, sender=save)
-        task_succeeded.connect(ahear, sender=save)
+            signal.connect(hear, sender=write_group)
+        task_succeeded.connect(ahear, sender=write_group)
         try:
-            save.enqueue("a")
+            write_group.enqueue("a")
         finally:
             for signal in (task_enqueued, task_started):
-                signal.disconnect(hear, sender=save)
-            task_succeeded.disconnect(ahear, sender=save)
+                signal.disconnect(hear, sender=write_group)
+            task_succeeded.disconnect(ahear, sender=write_group)
         assert heard == [
             ("task_enqueued", "MainThread", 0), ("task_started", "MainThread", 1), ("task_succeeded", "async", 1),
         ]  # fmt: skip
 
     def test_who_asks_how_things_stand_is_told(self) -> None:
-        save.using(countdown=60).enqueue("a")
+        write_group.using(countdown=60).enqueue("a")
         stand = live.ask_all()
         assert (stand.workers, stand.open) == ([], {JobStatus.deferred: 1})
         assert stand.tasks is not None
-        assert {info.name: info.deferred for info in stand.tasks}["save"] == 1
+        assert {info.name: info.deferred for info in stand.tasks}["write_group"] == 1
         report = check_health()
         assert not report.healthy
         assert "backend='immediate'" in report.checks[0].detail
@@ -271,13 +271,13 @@ class ImmediateTest(TaskTestMixin, TestCase):
         client.pause(yearly)
         assert [info.paused for info in live.ask(live.schedules) if info.task == "yearly"] == [True]
         client.resume(yearly)
-        assert client.cancel_task(save) == 1
+        assert client.cancel_task(write_group) == 1
         assert [record.status for record in client.read_records(0, 10)] == ["canceled"]
 
     def test_people_act_on_jobs(self) -> None:
         self.client.force_login(User.objects.create_superuser("boss"))
         failed = broken.using(job_retry=0).enqueue("quite wrong")
-        later = save.using(countdown=60).enqueue("a")
+        later = write_group.using(countdown=60).enqueue("a")
         again = self.client.post(f"/cfg/tasks/logs/{failed.job_id}/retry/", content_type="application/json")
         assert again.status_code == 201, again.content
         assert (
@@ -300,25 +300,25 @@ class ImmediateTest(TaskTestMixin, TestCase):
             pass
 
     async def test_async_tests(self) -> None:
-        job = await asave.delay("a")
+        job = await awrite_group.delay("a")
         result = await job.result()
         assert result is not None
         assert result.result == (await Group.objects.aget(name="a")).pk
-        assert (await save.delay("b")).job_id == (await TaskLog.objects.aget(task_name="save")).job_id
+        assert (await write_group.delay("b")).job_id == (await TaskLog.objects.aget(task_name="write_group")).job_id
         assert (await sync_to_async(save_two.enqueue)("e")).job_id in {
             row.job_id async for row in TaskLog.objects.filter(success=True)
         }
         await sync_to_async(in_transaction.enqueue)("c")
         assert len(await arun_enqueued()) == 1
         with pytest.raises(WrongThreadError, match=r"await task\.delay"):
-            save.enqueue("d")
+            write_group.enqueue("d")
         with pytest.raises(WrongThreadError, match=r"await arun_enqueued\("):
             run_enqueued()
         assert await sync_to_async(names)() == {"a", "b", "c", "e", "e 2"}
 
     def test_old_jobs_are_purged(self) -> None:
-        save.enqueue("a")
-        save.using(countdown=60).enqueue("b")
+        write_group.enqueue("a")
+        write_group.using(countdown=60).enqueue("b")
         report = purge(get_rearq_client(), dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1))
         assert (report.jobs, report.attempts, report.logs) == (1, 1, 1)
         assert [each.args for each in enqueued()] == [["b"]]
@@ -329,19 +329,19 @@ class CommitTest(TaskTestMixin, TransactionTestCase):
 
     def test_commit_and_rollback(self) -> None:
         with transaction.atomic():
-            first, second = save.enqueue_many([("a",), ("b",)])
+            first, second = write_group.enqueue_many([("a",), ("b",)])
             assert names() == set()
         assert names() == {"a", "b"}
         assert (first.refresh().status, second.refresh().status) == ("success", "success")
         with transaction.atomic():
-            job = save.enqueue("c")
+            job = write_group.enqueue("c")
             transaction.set_rollback(True)
         with pytest.raises(JobNotFoundError):
             job.refresh()
         # The first callback looks at all jobs while Django holds the second, which is none of the connection's by then.
         with transaction.atomic():
             save_two_and_wait.enqueue("d")
-            save.enqueue("e")
+            write_group.enqueue("e")
         assert names() == {"a", "b", "d 2", "e"}
         assert {each.job.refresh().status for each in enqueued()} == {JobStatus.success}
         assert not connection.run_on_commit
@@ -497,7 +497,7 @@ def test_what_was_enqueued_is_found_by_some_of_its_arguments(memory_tasks: Captu
     assert assert_enqueued(expected).job == urgent
     assert len(enqueued(mail, day=day)) == len(memory_tasks.of(mail, day=day)) == 2
     assert memory_tasks.of(mail.using(queue="high"))[0] == memory_tasks[1]
-    assert_not_enqueued(save)
+    assert_not_enqueued(write_group)
     assert_not_enqueued(mail, to="c")
     assert_not_enqueued(mail.using(job_id="x"))
     with pytest.raises(AssertionError, match=r"1 such job\(s\) were enqueued:\n  mail\('a', day="):
