@@ -54,6 +54,14 @@ def start_or_skip(start: Callable[[], Found]) -> Found:
         pytest.skip(str(missing))
 
 
+def fresh_database(server: PostgresServer | MySQLServer) -> Iterator[str]:
+    """Yield the name of a new database; drop it then, though the server was stopped meanwhile."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    server.create_database(name)
+    yield name
+    server.start().drop_database(name)
+
+
 @pytest.fixture(scope="session")
 def _process_redis() -> Iterator[RedisServer]:
     server = start_or_skip(lambda: RedisServer().start())
@@ -94,10 +102,7 @@ def postgres_server() -> PostgresServer:
 @pytest.fixture
 def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
     """The name of a fresh database on `postgres_server`; dropped after the test."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    postgres_server.create_database(name)
-    yield name
-    postgres_server.start().drop_database(name)
+    yield from fresh_database(postgres_server)
 
 
 @pytest.fixture
@@ -109,10 +114,7 @@ def mysql_server() -> MySQLServer:
 @pytest.fixture
 def mysql_database(mysql_server: MySQLServer) -> Iterator[str]:
     """The name of a fresh database on `mysql_server`; dropped after the test."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    mysql_server.create_database(name)
-    yield name
-    mysql_server.start().drop_database(name)
+    yield from fresh_database(mysql_server)
 
 
 @pytest.fixture

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
-import pwd
-import shutil
 import signal
-import subprocess
-import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pymysql
 
-from tests.servers import (
-    ServerFailed,
-    ServiceMissing,
-    end,
-    find_mysql_programs,
-    free_port,
-    plain_environment,
-    tail,
-)
-from tests.waiting import NotInTime, wait_until
+from tests.servers import Server, find_mysql_programs
 
 USER = "tester"
 PASSWORD = "local-tests-only"
-START_TIMEOUT = 60
 # No waiting for the disk: a crash of the server process loses nothing even so, only one of the machine would.
 FAST = (
     "--innodb-flush-method=nosync",
@@ -43,27 +28,23 @@ FAST = (
 pymysql.install_as_MySQLdb()
 
 
-class MySQLServer:
+class MySQLServer(Server):
     """One real MariaDB (or MySQL) on a port of 127.0.0.1, with a user and password so that its URLs are like anyone's.
 
     The port and the data stay over `stop`, `kill` and `restart`. Run as root, the server runs as ``nobody``.
     """
 
+    NAME = "MySQL"
+    START_TIMEOUT = 60
+    STOP = signal.SIGTERM, 30  # open transactions are rolled back, clients are cut
+    PORT_TAKEN = "already in use"
+
     def __init__(self, *options: str) -> None:
-        self.port = 0
+        super().__init__()
         self.options = options
-        self.folder = Path(tempfile.mkdtemp(prefix="mysql-"))
-        self.log = self.folder / "log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._as_user: dict[str, Any] = {}
-        atexit.register(self.close)
-        self.server, self.installer = find_mysql_programs()
+        self.program, self.installer = find_mysql_programs()
         if os.geteuid() == 0:
             self._leave_root()
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     def url(self, database: str = "mysql") -> str:
         """``mysql://user:password@127.0.0.1:port/database``, for ``db_url``."""
@@ -79,43 +60,6 @@ class MySQLServer:
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
         }
-
-    def start(self) -> Self:
-        """Make the data folder at first, start, return when it takes connections; else `ServerFailed`."""
-        if self.running:
-            return self
-        if not self._data.exists():
-            self._install()
-        chosen = self.port
-        for attempt in range(5):
-            if not chosen:
-                self.port = free_port()
-            self._spawn()
-            try:
-                wait_until(lambda: self._answers() or not self.running, "SELECT 1 answers", START_TIMEOUT)
-            except NotInTime as error:
-                self.kill()
-                raise ServerFailed(f"{self.server} does not answer:\n{tail(self.log)}") from error
-            if self.running:
-                return self
-            if "already in use" not in tail(self.log) or attempt == 4:
-                break
-        raise ServerFailed(f"{self.server} ended at start:\n{tail(self.log)}")
-
-    def stop(self) -> None:
-        """Shut down: open transactions are rolled back, clients are cut."""
-        if self._process is not None:
-            end(self._process, signal.SIGTERM, timeout=30)
-
-    def kill(self) -> None:
-        """SIGKILL, as in a crash: recovery at the next start."""
-        if self._process is not None:
-            end(self._process, signal.SIGKILL, timeout=10)
-
-    def restart(self, *, kill: bool = False) -> None:
-        """Stop (or kill) and start again at the same address."""
-        (self.kill if kill else self.stop)()
-        self.start()
 
     def create_database(self, name: str, collation: str = "utf8mb4_general_ci") -> str:
         """Make a fresh database, in place of one of that name, and return its `url`."""
@@ -180,39 +124,19 @@ class MySQLServer:
             connect_timeout=5,
         )
 
-    def close(self) -> None:
-        """Kill and remove the data. For the end of a test; the object can't be started again."""
-        atexit.unregister(self.close)
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     @property
     def _data(self) -> Path:
         return self.folder / "data"
 
-    def _install(self) -> None:
+    def _make(self) -> None:
+        if self._data.exists():
+            return
         if self.installer is not None:  # MariaDB
             command = [str(self.installer), "--no-defaults", f"--datadir={self._data}", "--skip-test-db"]
             command += ["--auth-root-authentication-method=normal", f"--tmpdir={self.folder}"]
         else:
-            command = [str(self.server), "--no-defaults", "--initialize-insecure", f"--datadir={self._data}"]
-        made = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.folder,
-            env=plain_environment(),
-            **self._as_user,
-        )
-        if made.returncode:
-            raise ServerFailed(f"{command[0]}: {made.stdout}\n{made.stderr}")
+            command = [str(self.program), "--no-defaults", "--initialize-insecure", f"--datadir={self._data}"]
+        self._run(command)
         (self.folder / "init.sql").write_text(
             f"CREATE USER IF NOT EXISTS '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\n"
             f"GRANT ALL ON *.* TO '{USER}'@'127.0.0.1' WITH GRANT OPTION;\n"
@@ -221,7 +145,7 @@ class MySQLServer:
 
     def _spawn(self) -> None:
         command = [
-            str(self.server),
+            str(self.program),
             "--no-defaults",
             *FAST,
             f"--datadir={self._data}",
@@ -233,31 +157,14 @@ class MySQLServer:
             f"--init-file={self.folder}/init.sql",
             *self.options,
         ]
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.folder,
-                env=plain_environment(),
-                start_new_session=True,
-                **self._as_user,
-            )
+        self._launch(command)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Tell whether it listens, and has made its user."""
         try:
             return bool(self.execute("SELECT 1"))
         except pymysql.OperationalError:  # not yet listening, or the user is not made yet
             return False
-
-    def _leave_root(self) -> None:
-        try:
-            nobody = pwd.getpwnam("nobody")
-        except KeyError:
-            raise ServiceMissing("MySQL refuses to run as root, and there is no user 'nobody'") from None
-        self._as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-        os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
 
 
 @functools.cache

@@ -2,63 +2,46 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
-import pwd
 import shutil
 import signal
-import subprocess
-import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from tests.servers import (
-    ServerFailed,
-    ServiceMissing,
-    end,
-    find_postgres_bin,
-    free_port,
-    launch,
-    plain_environment,
-    tail,
-)
-from tests.waiting import NotInTime, wait_until
+from tests.servers import Server, find_postgres_bin
 
 USER = "postgres"
 PASSWORD = "local-tests-only"
-START_TIMEOUT = 30
 # No waiting for the disk: a crash of the server process loses nothing even so, only one of the machine would.
 # (synchronous_commit=off would not do: with it a killed server forgets what it had committed.)
 FAST = ("fsync=off", "full_page_writes=off", "max_wal_senders=0", "wal_level=minimal")
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """One real PostgreSQL on a port of 127.0.0.1, with a password so that its URLs are like anyone's.
 
     The port and the data stay over `stop`, `kill` and `restart`. Run as root, the server runs as ``nobody``:
     PostgreSQL refuses root; programs that lie in root's home are copied to where ``nobody`` may run them.
     """
 
+    NAME = "PostgreSQL"
+    START_TIMEOUT = 30
+    STOP = signal.SIGINT, 20  # fast: open transactions are rolled back, clients are told
+    KILL = signal.SIGQUIT, 10  # immediate, as in a crash: no checkpoint, recovery at the next start
+    PORT_TAKEN = "Address already in use"
+
     def __init__(self, *, max_connections: int = 200, options: tuple[str, ...] = ()) -> None:
-        self.port = 0
+        super().__init__()
         self.max_connections = max_connections
         self.options = options
-        self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-        self.log = self.folder / "log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._as_user: dict[str, Any] = {}
-        atexit.register(self.close)
         self.bin = find_postgres_bin()
         if os.geteuid() == 0:
             self._leave_root()
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        self.program = self.bin / "postgres"
 
     def url(self, database: str = "postgres", scheme: str = "postgres") -> str:
         """``postgres://user:password@127.0.0.1:port/database``, for Tortoise, asyncpg and ``db_url``."""
@@ -74,43 +57,6 @@ class PostgresServer:
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
         }
-
-    def start(self) -> Self:
-        """Make the cluster at first, start, return when it takes connections; else `ServerFailed`."""
-        if self.running:
-            return self
-        if not self._data.exists():
-            self._initdb()
-        chosen = self.port
-        for attempt in range(5):
-            if not chosen:
-                self.port = free_port()
-            self._spawn()
-            try:
-                wait_until(lambda: self._answers() or not self.running, "SELECT 1 answers", START_TIMEOUT)
-            except NotInTime as error:
-                self.kill()
-                raise ServerFailed(f"{self.bin}/postgres does not answer:\n{tail(self.log)}") from error
-            if self.running:
-                return self
-            if "Address already in use" not in tail(self.log) or attempt == 4:
-                break
-        raise ServerFailed(f"{self.bin}/postgres ended at start:\n{tail(self.log)}")
-
-    def stop(self) -> None:
-        """Fast shutdown: open transactions are rolled back, clients are told."""
-        if self._process is not None:
-            end(self._process, signal.SIGINT, timeout=20)
-
-    def kill(self) -> None:
-        """Immediate shutdown, as in a crash: no checkpoint, recovery at the next start."""
-        if self._process is not None:
-            end(self._process, signal.SIGQUIT, timeout=10)
-
-    def restart(self, *, kill: bool = False) -> None:
-        """Stop (or kill) and start again at the same address."""
-        (self.kill if kill else self.stop)()
-        self.start()
 
     def create_database(self, name: str, template: str = "template1") -> str:
         """Make a fresh database, in place of one of that name, as ``template`` is, and return its `url`."""
@@ -143,18 +89,6 @@ class PostgresServer:
         """Return a new autocommit connection; close it (``with server.connect(name) as c``)."""
         return psycopg.connect(self.url(database, scheme="postgresql"), autocommit=True, connect_timeout=5)
 
-    def close(self) -> None:
-        """Kill and remove the data. For the end of a test; the object can't be started again."""
-        atexit.unregister(self.close)
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     @property
     def _data(self) -> Path:
         return self.folder / "data"
@@ -164,13 +98,15 @@ class PostgresServer:
             cursor = connection.execute(query)
             return cursor.fetchall() if cursor.description else []
 
-    def _initdb(self) -> None:
+    def _make(self) -> None:
+        if self._data.exists():
+            return
         secret = self.folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
-        made = subprocess.run(
+        self._run(
             [
-                self.bin / "initdb",
+                str(self.bin / "initdb"),
                 "--no-sync",
                 "--no-instructions",
                 "--no-locale",
@@ -179,16 +115,8 @@ class PostgresServer:
                 f"--username={USER}",
                 f"--pwfile={secret}",
                 f"--pgdata={self._data}",
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.folder,
-            env=plain_environment(),
-            **self._as_user,
+            ]
         )
-        if made.returncode:
-            raise ServerFailed(f"{self.bin}/initdb: {made.stdout}\n{made.stderr}")
 
     def _spawn(self) -> None:
         settings = (
@@ -200,24 +128,20 @@ class PostgresServer:
             "shared_buffers=32MB",
             *self.options,
         )
-        command = [str(self.bin / "postgres"), "-D", str(self._data)]
+        command = [str(self.program), "-D", str(self._data)]
         for setting in settings:
             command += ["-c", setting]
-        self._process = launch(command, folder=self.folder, log=self.log, **self._as_user)
+        self._launch(command)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Tell whether it is past its recovery, and answers."""
         try:
             return bool(self._execute(sql.SQL("SELECT 1")))
         except psycopg.OperationalError:  # not yet listening, or in recovery
             return False
 
     def _leave_root(self) -> None:
-        try:
-            nobody = pwd.getpwnam("nobody")
-        except KeyError:
-            raise ServiceMissing("PostgreSQL refuses to run as root, and there is no user 'nobody'") from None
-        self._as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-        os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+        super()._leave_root()
         if not all(parent.stat().st_mode & 0o001 for parent in self.bin.parents):
             self._copy_programs()
 

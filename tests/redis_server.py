@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
 import signal
 import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import redis
 
-from tests.servers import ServerFailed, end, find_redis_server, free_port, launch, tail
-from tests.waiting import NotInTime, wait_until
-
-START_TIMEOUT = 20
+from tests.servers import Server, ServerFailed, find_redis_server
+from tests.waiting import wait_until
 
 
-class RedisServer:
+class RedisServer(Server):
     """One real redis-server on a unix socket and, unless ``tcp=False``, on a port of 127.0.0.1.
 
     Address and data folder stay the same over `stop`, `kill` and `restart`; without ``appendonly`` a restart
     comes back empty, as a Redis without persistence does. ``options`` are redis.conf lines
     (``{"maxmemory": "10mb"}``).
     """
+
+    NAME = "Redis"
+    START_TIMEOUT = 20
+    STOP = signal.SIGTERM, 10
+    PORT_TAKEN = "bind"
 
     def __init__(
         self,
@@ -38,16 +37,12 @@ class RedisServer:
         options: dict[str, str] | None = None,
         executable: Path | None = None,
     ) -> None:
-        self.executable = executable or find_redis_server()
-        self.tcp = tcp
+        self.program = executable or find_redis_server()
+        super().__init__()
+        self.has_port = self.tcp = tcp
         self.appendonly = appendonly
         self.password = password
         self.options = dict(options or {})
-        self.port = 0
-        self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
-        self.log = self.folder / "log"
-        self._process: subprocess.Popen[bytes] | None = None
-        atexit.register(self.close)
 
     @property
     def socket(self) -> Path:
@@ -65,10 +60,6 @@ class RedisServer:
         return f"unix://{credentials}{self.socket}?db=0"
 
     @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    @property
     def pid(self) -> int:
         if self._process is None:
             raise ServerFailed("this Redis was never started")
@@ -77,41 +68,6 @@ class RedisServer:
     def answers(self) -> bool:
         """Tell whether PING gets its answer: it listens, and has loaded its data."""
         return "PONG" in self._greeting()
-
-    def start(self) -> Self:
-        """Start and return when PING answers. Raise `ServerFailed` with the log's end otherwise."""
-        if self.running:
-            return self
-        chosen = self.port  # a restart keeps its address
-        for attempt in range(5):
-            if self.tcp and not chosen:
-                self.port = free_port()
-            self._spawn()
-            try:
-                wait_until(lambda: self.answers() or not self.running, "PING answers", START_TIMEOUT)
-            except NotInTime as error:
-                self.kill()
-                raise ServerFailed(f"{self.executable} does not answer:\n{tail(self.log)}") from error
-            if self.running:
-                return self
-            if "bind" not in tail(self.log) or attempt == 4:  # else: a rival took the port first
-                break
-        raise ServerFailed(f"{self.executable} ended at start:\n{tail(self.log)}")
-
-    def stop(self) -> None:
-        """SIGTERM and wait: Redis writes what it persists."""
-        if self._process is not None:
-            end(self._process, signal.SIGTERM, timeout=10)
-
-    def kill(self) -> None:
-        """SIGKILL and wait."""
-        if self._process is not None:
-            end(self._process, signal.SIGKILL, timeout=10)
-
-    def restart(self, *, kill: bool = False) -> None:
-        """Stop (or kill) and start again at the same address."""
-        (self.kill if kill else self.stop)()
-        self.start()
 
     def pause(self) -> None:
         """Freeze the process (SIGSTOP): connections stay open and get no answer."""
@@ -171,18 +127,6 @@ class RedisServer:
         with connected(self.url, **{"decode_responses": True, **options}) as client:
             yield client
 
-    def close(self) -> None:
-        """Kill and remove the data. For the end of a test; the object can't be started again."""
-        atexit.unregister(self.close)
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _spawn(self) -> None:
         options = {
             "port": str(self.port if self.tcp else 0),
@@ -194,11 +138,11 @@ class RedisServer:
             **({"requirepass": self.password} if self.password else {}),
             **self.options,
         }
-        command = [str(self.executable)]
+        command = [str(self.program)]
         for name, value in options.items():
             command += [f"--{name}", value]
         self.log.unlink(missing_ok=True)
-        self._process = launch(command, folder=self.folder, log=self.log)
+        self._launch(command)
 
     def _refuse(self, client: redis.Redis, code: str) -> None:
         if code in ("READONLY", "MASTERDOWN"):
