@@ -13,7 +13,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -170,15 +170,18 @@ def _logs(client: ReArqClient, cutoff: dt.datetime, dry_run: bool) -> Iterator[P
         following = rows.filter(enqueue_time__gte=last_time).exclude(enqueue_time=last_time, id__lte=last_id)
         old = {row[2]: row for row in page if row[3] is None or row[3] < moment}
         kept = _ask(client, client.store.kept(old, cutoff))
-        gone = [row for job_id, row in old.items() if job_id not in kept]
-        yield PurgeReport(logs=_delete(alias, gone) if gone and not dry_run else len(gone))
+        gone = [(row_id, queue, status) for row_id, _, job_id, _, queue, status in old.values() if job_id not in kept]
+        yield PurgeReport(logs=delete_logs(alias, gone) if gone and not dry_run else len(gone))
 
 
-def _delete(alias: str, rows: list[Any]) -> int:
-    """Delete rows of TaskLog, and keep count of them in the same transaction; return how many."""
+def delete_logs(alias: str, rows: Iterable[tuple[int, str, str]]) -> int:
+    """Delete rows of TaskLog, given by id, queue and status, and keep count of them in the same transaction.
+
+    Return how many there were. Whoever deletes rows does it here: what metrics count must not fall.
+    """
     groups: dict[tuple[str, str], list[int]] = {}
-    for row in rows:
-        groups.setdefault((row[4], row[5]), []).append(row[0])
+    for row_id, queue, status in rows:
+        groups.setdefault((queue, status), []).append(row_id)
     total = 0
     with transaction.atomic(using=alias):
         # In one order everywhere, so that two who purge at once wait for each other and don't dead-lock.

@@ -15,6 +15,7 @@ from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.masking import MASK
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.registry import tasks
+from django_cfg_tasks.retention import delete_logs
 from django_cfg_tasks.signals import announce
 
 MOST_ATTEMPTS = 5_000
@@ -81,7 +82,9 @@ def remove_many(job_ids: Sequence[str]) -> Outcome:
         _delete(client, ids)
     # Those that are gone meanwhile, or were gone before, leave a history without a job.
     gone = set(job_ids) - refused.keys() - client.load([job_id for job_id in job_ids if job_id in records]).keys()
-    TaskLog.objects.using(router.db_for_write(TaskLog)).filter(job_id__in=gone).delete()
+    alias = router.db_for_write(TaskLog)
+    logs = TaskLog.objects.using(alias).filter(job_id__in=gone)
+    delete_logs(alias, logs.values_list("pk", "queue_name", "status"))
     return Outcome(frozenset(gone), refused)
 
 

@@ -26,6 +26,7 @@ from django.utils import timezone
 from django_cfg_tasks import get_rearq_client
 from django_cfg_tasks.acts import changes, jobs
 from django_cfg_tasks.exceptions import TasksError
+from django_cfg_tasks.history.lifetime import lifetime
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import recorder
 from shop.tasks import once, pay
@@ -58,6 +59,7 @@ answers = [
 changes.edit(held.job_id, job_retry=1)
 recorder.flush(10)
 log = TaskLog.objects.get(job_id=job.job_id)
+ever = lifetime("default")
 outcome = changes.remove_many([job.job_id, done.job_id, "unheard of"])
 emit({
     "kept": [kept.args, kept.kwargs, kept.job_retry,
@@ -67,13 +69,14 @@ emit({
     "log": [log.args, log.kwargs, log.job_retry, log.job_retry_after, log.expire_time == until],
     "answers": answers,
     "removed": [sorted(outcome.done - {done.job_id}), list(outcome.refused.values())],
+    "counted": [lifetime("default") == ever, ever.total()],
     "left": [sorted(client.load([job.job_id, done.job_id])) == [job.job_id], TaskLog.objects.count()],
 })
 """
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("database", ["sqlite", "postgres", "mysql"])
 def test_jobs_are_changed_and_deleted(make_project: Callable[..., TaskProject], database: str) -> None:
     said = make_project(TASKS, database=database).json(CHANGES)
     assert said["kept"] == [["A-1"], {"token": "secret"}, 9, True, True]
@@ -89,4 +92,5 @@ def test_jobs_are_changed_and_deleted(make_project: Callable[..., TaskProject], 
     )
     assert [answer[: len(each)] for answer, each in zip(said["answers"], beginnings, strict=True)] == list(beginnings)
     assert said["removed"] == [["unheard of"], ["The job is deferred: cancel it first."]]
+    assert said["counted"] == [True, 4], "metrics count what is deleted too"
     assert said["left"] == [True, 3]
