@@ -23,7 +23,7 @@ from django_cfg_tasks.exceptions import (
 )
 from django_cfg_tasks.fast_path import FastPath, Tried
 from django_cfg_tasks.jobs import JobRecord
-from django_cfg_tasks.loop import Batcher, HomeLoop
+from django_cfg_tasks.loop import Batcher, HomeLoop, runs_here
 from django_cfg_tasks.signals import announce, task_enqueued
 from django_cfg_tasks.store import (
     HELD_VENDORS,
@@ -74,7 +74,7 @@ class Acceptance:
         if _in_transaction():
             if on_commit:
                 return self._accept_in_transaction(records)
-        elif self._is_plain(records) and not _in_async_code():
+        elif self._is_plain(records) and not runs_here():  # Django opens no connection there
             tried = self._fast_path.accept(records[0])
             if tried is Tried.stored:
                 return [None]
@@ -293,15 +293,6 @@ def _say_unheard(count: int, error: Exception) -> None:
 def _is_itself(record: JobRecord, found: JobRecord | None) -> bool:
     """Whether what was found in the way of a job is that job."""
     return found is not None and (found.job_id, found.enqueue_time) == (record.job_id, record.enqueue_time)
-
-
-def _in_async_code() -> bool:
-    """Whether a loop runs in this thread: Django opens no connection there."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _in_transaction() -> bool:

@@ -123,6 +123,15 @@ class HomeLoop:
             thread.join(timeout)
 
 
+def runs_here() -> bool:
+    """Whether any loop runs in this thread, which a blocking call would block."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def _run_loop(loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
     asyncio.set_event_loop(loop)
     loop.call_soon(ready.set)

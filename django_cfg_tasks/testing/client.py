@@ -23,7 +23,7 @@ from django_cfg_tasks.client import ReArqClient, current_client
 from django_cfg_tasks.exceptions import ConfigurationError, JobNotFoundError, WrongStateError, WrongThreadError
 from django_cfg_tasks.hooks import around, around_enqueue
 from django_cfg_tasks.jobs import WAITING, JobRecord, JobStatus
-from django_cfg_tasks.loop import HomeLoop
+from django_cfg_tasks.loop import HomeLoop, runs_here
 from django_cfg_tasks.signals import task_canceled, task_enqueued
 from django_cfg_tasks.testing.broker import NoBroker
 from django_cfg_tasks.testing.locks import LocalLocks
@@ -51,11 +51,7 @@ class CallersLoop(HomeLoop):
 
     def is_here(self) -> bool:
         """Whether a loop runs in this thread: it would be blocked."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return False
-        return True
+        return runs_here()
 
     async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Await ``coroutine``."""
