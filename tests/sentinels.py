@@ -116,7 +116,7 @@ class Sentinels:
             f"sentinel down-after-milliseconds {MASTER} {DOWN_SECONDS * 1000}\n"
             f"sentinel failover-timeout {MASTER} 5000\n"
         )
-        command = [str(self.servers[0].executable), str(file), "--sentinel"]
+        command = [str(self.servers[0].program), str(file), "--sentinel"]
         self._processes.append(launch(command, folder=self.folder, log=self.folder / f"{number}.log"))
         self.ports.append(port)
 
