@@ -68,6 +68,7 @@ class TaskLog(models.Model):
         null=True,
         blank=True,
         db_constraint=False,
+        db_index=False,  # it is the first column of an index below
         related_name="task_logs",
         verbose_name=_("user"),
         help_text=_("For whom the job was enqueued."),

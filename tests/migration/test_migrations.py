@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -53,6 +54,56 @@ def test_the_database_has_the_named_indexes() -> None:
     assert found["cfg_task_log_enqueued_id"]["orders"] == ["DESC", "DESC"]
     assert found["cfg_task_log_task_enqueued"]["orders"] == ["ASC", "DESC"]
     assert any(c["unique"] and c["columns"] == ["job_id"] for c in constraints.values())
+
+
+@pytest.mark.django_db
+def test_the_database_has_no_index_that_nobody_asked_for() -> None:
+    """Each is written when a job is enqueued and when it ends, whether anybody reads it or not."""
+    assert set(_indexes()) == set(INDEXES) | ({"cfg_task_log_error_words"} & set(_indexes()))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_indexes_that_are_dropped_are_made_again_on_the_way_back() -> None:
+    now = _indexes()
+    call_command("migrate", "tasks", "0010", verbosity=0)
+    try:
+        before = _indexes()
+        assert {name: before[name] for name in now} == now
+        more = sorted(columns for name, columns in before.items() if name not in now)
+        assert more == ([["job_id"], ["user_id"]] if connection.vendor == "postgresql" else [["user_id"]])
+    finally:
+        call_command("migrate", "tasks", verbosity=0)
+    assert _indexes() == now
+
+
+def _indexes() -> dict[str, list[str]]:
+    with connection.cursor() as cursor:
+        constraints = connection.introspection.get_constraints(cursor, TaskLog._meta.db_table)
+    return {
+        name: constraint["columns"]
+        for name, constraint in constraints.items()
+        if constraint["index"] and not constraint["unique"] and not constraint["primary_key"]
+    }
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(connection.vendor == "mysql", reason="its plans are told otherwise")
+@pytest.mark.parametrize(
+    ("condition", "index"),
+    [
+        ({"user": 7}, "cfg_task_log_user_enqueued"),
+        ({"user__in": [7, 8]}, "cfg_task_log_user_enqueued"),  # as Django asks before it deletes users
+        ({"job_id__gte": "a", "job_id__lt": "b"}, "job_id"),  # as the search for a job's beginning
+    ],
+)
+def test_users_and_job_ids_are_found_by_an_index(condition: dict[str, Any], index: str) -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+    assert index in re.search(
+        r"(?:INDEX|Index Scan using|Index Scan on|Index Only Scan using) (\w+ ?\(?\w*)",
+        TaskLog.objects.order_by().filter(**condition).explain(),
+    ).group(1)
 
 
 @pytest.mark.django_db
