@@ -37,6 +37,7 @@ from django_cfg_tasks.store.rows import (
     outcome_document,
     progress_document,
     record_of,
+    successes_among,
     task_state_of,
     whole_record_of,
     written_moment,
@@ -99,7 +100,7 @@ class Store:
                 await self.connection.drive_alone(schema.ensure(self.target.vendor))
             self._prepared = True
 
-    async def _execute(self, sql: Statement, params: list[Any]) -> Rows:
+    async def _execute(self, sql: Statement, params: Sequence[Any]) -> Rows:
         if not self._prepared:
             await self._prepare()
         tries = DEADLOCK_TRIES
@@ -172,9 +173,15 @@ class Store:
         return {record.job_id: record for record in records}
 
     async def record(self, outcomes: Sequence[Outcome]) -> set[int]:
-        """Write outcomes and attempts in one transaction; return the row ids of those that took effect."""
-        rows = await self._execute(self._sql.record, [outcome_document(outcomes)])
-        return {row["id"] for row in rows}
+        """Write outcomes, each together with its attempt; return the row ids of those that took effect."""
+        taken: set[int] = set()
+        if self._sql.record_successes is not None:
+            successes, outcomes = successes_among(outcomes)
+            if successes:
+                taken = {row["id"] for row in await self._execute(self._sql.record_successes, successes)}
+        if outcomes:
+            taken |= {row["id"] for row in await self._execute(self._sql.record, [outcome_document(outcomes)])}
+        return taken
 
     async def keep_attempts(self, outcomes: Sequence[Outcome]) -> None:
         """Write the attempts of jobs whose end somebody else has decided meanwhile; one that is written stays."""

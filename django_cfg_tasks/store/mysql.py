@@ -298,6 +298,7 @@ MYSQL = Statements(
     ),
     insert_results=_INSERT_RESULTS,
     record=Procedure(_record),
+    record_successes=None,
     edit=Procedure(_edit),
     cancel=_first(
         f"SELECT {_columns(**_CANCELED)} FROM {_of_texts('job_id', '$1')} WHERE {_OPEN} FOR UPDATE",

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -29,6 +29,18 @@ class Outcome:
     record: JobRecord
     attempt: Attempt | None
     msg_id: str
+
+
+class Success(NamedTuple):
+    """What there is to write of a run that ended well and has told nothing of its progress."""
+
+    id: int | None
+    attempt: int
+    worker: str
+    msg_id: str
+    result: str
+    start_time: dt.datetime | None
+    finish_time: dt.datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,21 @@ def _inserted(record: JobRecord) -> dict[str, Any]:
     if record.even_if_disabled:
         row["even_if_disabled"] = True
     return row
+
+
+def successes_among(outcomes: Iterable[Outcome]) -> tuple[list[Success], list[Outcome]]:
+    """Return the good ends among ``outcomes``, of which there is less to write, and the other outcomes."""
+    successes: list[Success] = []
+    others: list[Outcome] = []
+    for outcome in outcomes:
+        record, attempt = outcome.record, outcome.attempt
+        if record.status is not JobStatus.success or attempt is None or record.progress is not None:
+            others.append(outcome)
+            continue
+        result = "null" if record.result is None else dumps(record.result)
+        times = attempt.start_time, attempt.finish_time
+        successes.append(Success(record.id, record.attempt, attempt.worker, outcome.msg_id, result, *times))
+    return successes, others
 
 
 def outcome_document(outcomes: Sequence[Outcome]) -> str:
@@ -246,7 +273,7 @@ def firings_document(states: Iterable[TaskState]) -> str:
     """Return the firings of cron tasks as the JSON document that `note_firings` takes."""
     return dumps(
         [
-            {"name": state.name, "fired_until": _written(state.fired_until), "fired_job": state.fired_job}
+            {"name": state.name, "fired_until": written(state.fired_until), "fired_job": state.fired_job}
             for state in states
         ]
     )
@@ -315,7 +342,8 @@ def _parsed_result(text: str | None) -> Any:
         return text
 
 
-def _written(moment: dt.datetime | None) -> str | None:
+def written(moment: dt.datetime | None) -> str | None:
+    """`written_moment`, of what may not be known."""
     return written_moment(moment) if moment is not None else None
 
 

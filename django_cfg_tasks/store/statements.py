@@ -13,6 +13,7 @@ from typing import Any
 
 from django_cfg_tasks.jobs import FINAL
 from django_cfg_tasks.serialization import dumps
+from django_cfg_tasks.store.rows import written
 from django_cfg_tasks.store.schema import JOBS, OPEN, RESULTS, TASKS
 from django_cfg_tasks.store.steps import Query, Rows
 
@@ -68,6 +69,8 @@ class Statements:
     Those over which as many workers have died as the number says are left alone, and those of disabled tasks."""
     record: Statement
     """Outcomes as a JSON document -> the row ids that took it: those that the same attempt still owned."""
+    record_successes: Statement | None
+    """`rows.Success` for each -> the row ids that took it, as with `record`; None where that would cost no less."""
     insert_results: Statement
     """Outcomes as a JSON document, row ids as a JSON array -> nothing; attempts of these are kept, each once."""
     edit: Statement
@@ -194,6 +197,27 @@ _PG_RESULT_VALUES = (
     "x.error_class, x.error_message, x.traceback"
 )
 
+_SUCCEEDED = (
+    "status = 'success', deliveries = 0, owner = NULL, "
+    f"unique_key = {KEY_AFTER_END.format(key='{job}.unique_key')}"
+)  # fmt: skip
+_SUCCESS_COLUMNS = "worker, success, msg_id, result, start_time, finish_time, job_id, attempt, outcome"
+# As arrays: JSON would have to be written, sent and read, with each name in each row.
+_PG_RECORD_SUCCESSES = (
+    "WITH x AS (SELECT * FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], "
+    "%s::timestamptz[]) AS x(id, attempt, worker, msg_id, result, start_time, finish_time)), "
+    f"taken AS (UPDATE {JOBS} AS j SET {_SUCCEEDED.format(job='j')} FROM x "
+    f"WHERE j.id = x.id AND j.attempt = x.attempt AND {_PG_RUNS} RETURNING j.id), "
+    f"kept AS (INSERT INTO {RESULTS} ({_SUCCESS_COLUMNS}) "
+    "SELECT x.worker, true, x.msg_id, x.result, x.start_time, x.finish_time, x.id, x.attempt, 'success' "
+    "FROM x JOIN taken USING (id)) SELECT id FROM taken"
+)
+
+
+def _record_successes_in_postgresql(params: Sequence[Any]) -> Generator[Query, Rows, Rows]:
+    return (yield Query(_PG_RECORD_SUCCESSES, returns=True, params=list(zip(*params, strict=True))))
+
+
 POSTGRESQL = Statements(
     insert=(
         f"INSERT INTO {JOBS} ({INSERTED}, attempt, deliveries) SELECT {INSERTED}, 0, 0 FROM "
@@ -239,6 +263,7 @@ POSTGRESQL = Statements(
         "WHERE x.keep_attempt) "
         "SELECT id FROM taken"
     ),
+    record_successes=Procedure(_record_successes_in_postgresql, needs_transaction=lambda _: False),
     cancel=(
         f"{_CANCEL} WHERE job_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) AND {_PG_OPEN} "
         f"RETURNING {COLUMNS}"
@@ -327,6 +352,28 @@ def _record_in_sqlite(params: Sequence[Any]) -> Generator[Query, Rows, Rows]:
     return rows
 
 
+_SQLITE_TAKEN = (
+    f"SELECT j.id FROM json_each(%s) AS x CROSS JOIN {JOBS} AS j ON j.id = json_extract(x.value, '$[0]') "
+    "WHERE j.attempt = json_extract(x.value, '$[1]') AND j.status = 'in_progress'"
+)
+_SQLITE_SUCCEED = f"UPDATE {JOBS} SET {_SUCCEEDED.format(job=JOBS)} WHERE id = %s"
+_SQLITE_KEEP = f"INSERT INTO {RESULTS} ({_SUCCESS_COLUMNS}) VALUES (%s, 1, %s, %s, %s, %s, %s, %s, 'success')"
+
+
+def _record_successes_in_sqlite(params: Sequence[Any]) -> Generator[Query, Rows, Rows]:
+    by_id = {success.id: success for success in params}
+    fences = dumps([[success.id, success.attempt] for success in params])
+    rows = yield Query(_SQLITE_TAKEN, returns=True, params=[fences])
+    if taken := [by_id[row["id"]] for row in rows]:
+        yield Query(_SQLITE_SUCCEED, params=[(success.id,) for success in taken], each=True)
+        kept = [
+            (s.worker, s.msg_id, s.result, written(s.start_time), written(s.finish_time), s.id, s.attempt)
+            for s in taken
+        ]
+        yield Query(_SQLITE_KEEP, params=kept, each=True)
+    return rows
+
+
 SQLITE = Statements(
     insert=(
         f"INSERT INTO {JOBS} ({INSERTED}, attempt, deliveries) "
@@ -356,6 +403,7 @@ SQLITE = Statements(
     ),
     insert_results=_SQLITE_INSERT_RESULTS,
     record=Procedure(_record_in_sqlite),
+    record_successes=Procedure(_record_successes_in_sqlite),
     cancel=(f"{_CANCEL} WHERE job_id IN (SELECT value FROM json_each(%s)) AND {OPEN} RETURNING {COLUMNS}"),
     cancel_task=(
         f"{_CANCEL} WHERE id IN (SELECT id FROM {JOBS} WHERE task = %s AND {OPEN} ORDER BY id LIMIT {_SQLITE_NUMBER}) "
