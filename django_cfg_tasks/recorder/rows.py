@@ -15,11 +15,12 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.db import DataError, IntegrityError
 from django.db.models import CharField
 from django.utils import timezone
 
-from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord, JobStatus
-from django_cfg_tasks.masking import is_sensitive, mask, mask_arguments
+from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord
+from django_cfg_tasks.masking import mask, mask_arguments
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.registry import tasks
 
@@ -29,6 +30,17 @@ MAX_TEXT = 100_000
 """Characters of an error message or a traceback that are kept; its middle goes first."""
 MAX_TRACEBACKS = 20
 """How many of the newest attempts keep their traceback: a job may be retried thousands of times."""
+
+DATA_ERRORS = (
+    DataError,
+    IntegrityError,
+    ValidationError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+)
+"""What speaks against a row, and not against the database it goes to."""
 
 _encode = json.JSONEncoder(allow_nan=False).encode
 _MAX_INTEGER = 2**31 - 1
@@ -44,7 +56,7 @@ Values = dict[str, Any]
 
 def values(record: JobRecord) -> Values:
     """Return the row of ``record``. ValueError for a number that has too many digits to be read back; else nothing."""
-    now = _moment(timezone.now())
+    now = moment_of(timezone.now())
     last = record.attempts[-1] if record.attempts and record.status.is_final else None
     args, kwargs, result = _data(record)
     row = {
@@ -67,11 +79,11 @@ def values(record: JobRecord) -> Values:
         "error_class": record.error_class or "",
         "error_message": _long(record.error_message),
         "traceback": _long(record.traceback),
-        "attempts": _attempts(record.attempts),
-        "enqueue_time": _moment(record.enqueue_time),
-        "expire_time": _moment(record.expire_time),
-        "start_time": _moment(record.start_time),
-        "finish_time": _moment(record.finish_time),
+        "attempts": attempts_of(record.attempts),
+        "enqueue_time": moment_of(record.enqueue_time),
+        "expire_time": moment_of(record.expire_time),
+        "start_time": moment_of(record.start_time),
+        "finish_time": moment_of(record.finish_time),
         "duration_ms": record.duration_ms,
         "created_at": now,
         "updated_at": now,
@@ -84,40 +96,9 @@ def values(record: JobRecord) -> Values:
     return row
 
 
-def end(record: JobRecord) -> Values | None:
-    """Return what changes in the row of a job that has succeeded at once, or None if it may be more than this.
-
-    It may be where there was an attempt before, or progress, and where the row's arguments are hidden by what only
-    those know who know the task: whoever wrote the row may not have been one of them.
-    """
-    if record.status is not JobStatus.success or record.attempt != 1 or len(record.attempts) != 1:
-        return None
-    if record.progress is not None or not _is_open(record.task):
-        return None
-    return {
-        "job_id": record.job_id,
-        "status": record.status.value,
-        "success": True,
-        "worker_id": _text(record.owner or record.attempts[0].worker)[: _WIDTHS["worker_id"]],
-        "result": _json(mask(record.result)),
-        "attempts": _attempts(record.attempts),
-        "start_time": _moment(record.start_time),
-        "finish_time": _moment(record.finish_time),
-        "duration_ms": record.duration_ms,
-        "updated_at": _moment(timezone.now()),
-        "revision": record.revision,
-    }
-
-
-def _is_open(name: str) -> bool:
-    """Tell whether arguments of this task look the same to those who don't know it."""
-    task = tasks.get(name)
-    return (
-        task is not None
-        and task.options.log_args
-        and not task.options.mask
-        and not any(map(is_sensitive, task.parameters))
-    )
+def fitting(name: str, text: str) -> str:
+    """Return what the column ``name`` takes of a text."""
+    return _text(text)[: _WIDTHS[name]]
 
 
 def bare(row: Values) -> Values:
@@ -145,7 +126,8 @@ def _data(record: JobRecord) -> tuple[list[Any], dict[str, Any], Any]:
     return args, kwargs, mask(record.result, extra_keys)
 
 
-def _attempts(attempts: list[Attempt]) -> list[dict[str, Any]]:
+def attempts_of(attempts: list[Attempt]) -> list[dict[str, Any]]:
+    """Return attempts as the row shows them."""
     shown = []
     for age, attempt in enumerate(reversed(attempts)):
         entry = attempt.as_dict()
@@ -167,6 +149,11 @@ def _user(record: JobRecord) -> Any:
     except (ValidationError, ValueError, TypeError):
         logger.warning("Job %s names %r as its user, which is no key of a user", record.job_id, user)
         return None
+
+
+def as_json(value: Any) -> str | None:
+    """Return ``value`` as the text of JSON that every database takes; None is none."""
+    return None if value is None else _encode(_json(value))
 
 
 def _json(value: Any) -> Any:
@@ -217,7 +204,7 @@ def _integer(number: float | None) -> int:
     return max(-_MAX_INTEGER, min(_MAX_INTEGER, int(number or 0)))
 
 
-def _moment(moment: dt.datetime | None) -> dt.datetime | None:
+def moment_of(moment: dt.datetime | None) -> dt.datetime | None:
     """Return ``moment`` as the project's models hold it: aware, or naive local time without USE_TZ."""
     if moment is None:
         return None

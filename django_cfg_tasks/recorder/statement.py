@@ -1,7 +1,4 @@
-"""The SQL that writes TaskLog: a multi-row upsert that never moves a job back, and for good ends a shorter way.
-
-Most of what is written tells that a job whose row is there has succeeded. An update of the columns that such an end
-changes costs half of what the whole row does; only jobs that it did not find are then written whole.
+"""Writes TaskLog: by a multi-row upsert that never moves a job back, and for good ends by `ends`, which costs less.
 
 PostgreSQL, SQLite, MySQL and MariaDB. It knows nothing of threads and buffers: `Recorder` calls it from its
 own thread, `sync` from whatever thread it is in.
@@ -12,45 +9,31 @@ from __future__ import annotations
 import functools
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
-from django.db import DataError, IntegrityError, NotSupportedError, connections, router, transaction
+from django.db import NotSupportedError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import DateTimeField, Field, ForeignKey, JSONField
 from pydantic_core import to_json
 
 from django_cfg_tasks.jobs import FINAL, JobRecord
 from django_cfg_tasks.models import TaskLog
+from django_cfg_tasks.recorder.ends import WRITERS, ends_of
 from django_cfg_tasks.recorder.merge import latest
-from django_cfg_tasks.recorder.rows import Values, bare, end, values
+from django_cfg_tasks.recorder.rows import DATA_ERRORS, Values, bare, values
 
 logger = logging.getLogger("django_cfg_tasks.recorder")
 
 MAX_ROWS = 500
 """Rows of one statement, where the database takes as many parameters."""
 
-DATA_ERRORS = (
-    DataError,
-    IntegrityError,
-    ValidationError,
-    TypeError,
-    ValueError,
-    OverflowError,
-    RecursionError,
-)
-"""What speaks against a row, and not against the database it goes to."""
-
 _BARE = "The TaskLog row of job %s is written without arguments, user, result and attempts: %s"
-Fields = Sequence["Field[Any, Any]"]
-"""Columns of TaskLog, as Django's fields."""
 
 _ALL = [field for field in TaskLog._meta.concrete_fields if not field.primary_key]
 _FINAL = ", ".join(f"'{status.value}'" for status in sorted(FINAL))
-_FIRST_RUN = 1  # the revision of a job whose first run is under way
 _ARRAY_LENGTH = {"postgresql": "JSONB_ARRAY_LENGTH", "sqlite": "JSON_ARRAY_LENGTH", "mysql": "JSON_LENGTH"}
 
 
@@ -74,17 +57,14 @@ def upsert(records: Iterable[JobRecord], using: str | None = None) -> int:
 def _end(records: list[JobRecord], alias: str) -> set[str]:
     """Write the good ends of jobs whose rows are there; return the ids of those jobs."""
     connection = connections[alias]
-    if not _updates_from_rows(connection):
-        return set()
-    rows = [row for record in records if (row := end(record)) is not None]
+    write = WRITERS.get(connection.vendor)
     ended: set[str] = set()
-    size = _rows_per_statement(connection)
-    for start in range(0, len(rows), size):
-        changed = [field for field in _ALL if field.attname in rows[0]]
-        try:
-            ended.update(job_id for (job_id,) in _execute(_update, rows[start : start + size], changed, alias))
-        except DATA_ERRORS:
-            continue  # whole rows are looked at one by one, and what is wrong with one is said there
+    if write is not None:
+        ends = ends_of(records)
+        for start in range(0, len(ends), MAX_ROWS):
+            # Whole rows are looked at one by one, and what is wrong with one is said there.
+            with suppress(*DATA_ERRORS), _guarded(connection):
+                ended |= write(connection, ends[start : start + MAX_ROWS])
     return ended
 
 
@@ -100,7 +80,7 @@ def _row(record: JobRecord) -> Values:
 
 def _write(rows: list[Values], alias: str) -> int:
     try:
-        _execute(_upsert, rows, _ALL, alias)
+        _execute(rows, alias)
     except DATA_ERRORS as error:
         if len(rows) > 1:
             return sum(_write([row], alias) for row in rows)
@@ -110,7 +90,7 @@ def _write(rows: list[Values], alias: str) -> int:
 
 def _write_refused(row: Values, alias: str, reason: Exception) -> int:
     try:
-        _execute(_upsert, [bare(row)], _ALL, alias)
+        _execute([bare(row)], alias)
     except DATA_ERRORS as error:
         logger.error(  # noqa: TRY400 - the database's words say it all, and this may come in numbers
             "The TaskLog row of job %s is left out, the database refuses it: %s", row["job_id"], _summary(error)
@@ -120,30 +100,29 @@ def _write_refused(row: Values, alias: str, reason: Exception) -> int:
     return 1
 
 
-def _execute(
-    statement: Callable[[BaseDatabaseWrapper, Fields, str], str], rows: list[Values], fields: Fields, alias: str
-) -> list[tuple[Any, ...]]:
-    """Run what ``statement`` makes of a table of ``rows``; return what it returns."""
+def _execute(rows: list[Values], alias: str) -> None:
     connection = connections[alias]
-    # Inside a transaction of the caller's, a refused row must not take that transaction with it.
-    alone = connection.get_autocommit() and not connection.in_atomic_block
-    with nullcontext() if alone else transaction.atomic(using=alias), connection.cursor() as cursor:
+    with _guarded(connection), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(statement(connection, fields, _document(connection, fields)), [to_json(rows).decode()])
+            cursor.execute(_upsert(connection, _document(connection)), [to_json(rows).decode()])
         else:
-            prepare = _preparers(connection, fields)
+            prepare = _preparers(connection)
             parameters = [
                 row[name] if prepared is None or row[name] is None else prepared(row[name])
                 for row in rows
                 for name, prepared in prepare
             ]
-            placeholders = f"({', '.join(['%s'] * len(fields))})"
-            table = f"VALUES {', '.join([placeholders] * len(rows))}"
-            cursor.execute(statement(connection, fields, table), parameters)
-        return cursor.fetchall() if cursor.description else []
+            placeholders = f"({', '.join(['%s'] * len(_ALL))})"
+            cursor.execute(_upsert(connection, f"VALUES {', '.join([placeholders] * len(rows))}"), parameters)
 
 
-def _preparers(connection: BaseDatabaseWrapper, fields: Fields) -> list[tuple[str, Callable[[Any], Any] | None]]:
+def _guarded(connection: BaseDatabaseWrapper) -> AbstractContextManager[Any]:
+    """Inside a transaction of the caller's, a refused row must not take that transaction with it."""
+    alone = connection.get_autocommit() and not connection.in_atomic_block
+    return nullcontext() if alone else transaction.atomic(using=connection.alias)
+
+
+def _preparers(connection: BaseDatabaseWrapper) -> list[tuple[str, Callable[[Any], Any] | None]]:
     """Return each name in `Values`, and what makes its value one of the driver's; of most it is one already."""
 
     def preparer(field: Field[Any, Any]) -> Callable[[Any], Any] | None:
@@ -153,21 +132,22 @@ def _preparers(connection: BaseDatabaseWrapper, fields: Fields) -> list[tuple[st
             return functools.partial(field.get_db_prep_save, connection=connection)
         return None
 
-    return [(field.attname, preparer(field)) for field in fields]
+    return [(field.attname, preparer(field)) for field in _ALL]
 
 
-def _document(connection: BaseDatabaseWrapper, fields: Fields) -> str:
+def _document(connection: BaseDatabaseWrapper) -> str:
     """Return a table whose only parameter is a JSON document of rows: a batch of any size is one value."""
     quote = connection.ops.quote_name
-    names = ", ".join(f"x.{quote(field.attname)}" for field in fields)
-    types = ", ".join(f"{quote(field.attname)} {field.db_type(connection)}" for field in fields)
+    names = ", ".join(f"x.{quote(field.attname)}" for field in _ALL)
+    types = ", ".join(f"{quote(field.attname)} {field.db_type(connection)}" for field in _ALL)
     return f"SELECT {names} FROM json_to_recordset(%s::json) AS x({types})"  # noqa: S608 - names of our own
 
 
-def _upsert(connection: BaseDatabaseWrapper, fields: Fields, source: str) -> str:
+def _upsert(connection: BaseDatabaseWrapper, source: str) -> str:
     quote = connection.ops.quote_name
     table = quote(TaskLog._meta.db_table)
-    insert = f"INSERT INTO {table} ({_columns(connection, fields)}) {source}"
+    columns = ", ".join(map(quote, map(_column, _ALL)))
+    insert = f"INSERT INTO {table} ({columns}) {source}"
     if connection.vendor in ("postgresql", "sqlite"):
         assignments = ", ".join(_assignments(connection, "EXCLUDED.{}"))
         return (
@@ -184,31 +164,8 @@ def _upsert(connection: BaseDatabaseWrapper, fields: Fields, source: str) -> str
     )
 
 
-def _update(connection: BaseDatabaseWrapper, fields: Fields, source: str) -> str:
-    """Return the statement for the ends of first runs, where no more than that run is known; it returns their ids."""
-    quote = connection.ops.quote_name
-    table = quote(TaskLog._meta.db_table)
-    job_id, revision = quote("job_id"), quote("revision")
-    assignments = ", ".join(f"{quote(name)} = new.{quote(name)}" for name in map(_column, fields) if name != "job_id")
-    return (
-        f"WITH new({_columns(connection, fields)}) AS ({source}) UPDATE {table} SET {assignments} FROM new "  # noqa: S608
-        f"WHERE {table}.{job_id} = new.{job_id} AND {table}.{revision} <= {_FIRST_RUN} RETURNING {table}.{job_id}"
-    )
-
-
-def _columns(connection: BaseDatabaseWrapper, fields: Fields) -> str:
-    return ", ".join(connection.ops.quote_name(_column(field)) for field in fields)
-
-
 def _column(field: Field[Any, Any]) -> str:
     return str(field.column)
-
-
-def _updates_from_rows(connection: BaseDatabaseWrapper) -> bool:
-    return connection.vendor == "postgresql" or (
-        # UPDATE ... FROM is older than RETURNING.
-        connection.vendor == "sqlite" and sqlite3.sqlite_version_info >= (3, 35)
-    )
 
 
 def _assignments(connection: BaseDatabaseWrapper, pattern: str) -> Iterator[str]:
