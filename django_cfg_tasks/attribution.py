@@ -60,7 +60,8 @@ def attributed_to(source: Source) -> Iterator[None]:
 
 def attribute_to_user_of_job(key: Any) -> None:
     """Attribute what the current context enqueues from here on to the user of the job that runs in it."""
-    _source.set(JobsUser(key))
+    if key is not None or is_known():
+        _source.set(JobsUser(key))
 
 
 def is_known() -> bool:

@@ -78,7 +78,7 @@ class Task(Generic[P, R]):
         """The names of the function's parameters, without the context."""
         return self.codec.parameters
 
-    @property
+    @functools.cached_property
     def is_async(self) -> bool:
         """Whether the function runs on the worker's event loop; others run in threads."""
         return inspect.iscoroutinefunction(self.function)

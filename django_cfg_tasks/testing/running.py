@@ -150,6 +150,7 @@ class Runs:
             return await asyncio.ensure_future(runner.run(record, not_before=record.due_time))
         finally:
             del self._running[record.job_id]
+            runner.close()
 
     def note(self, record: JobRecord, fraction: float, message: str) -> None:
         """Take a running job's progress in."""

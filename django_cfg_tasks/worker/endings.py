@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from django_cfg_tasks.jobs import JobRecord
 
 logger = logging.getLogger("django_cfg_tasks.worker")
 
+NOTHING, MILLISECOND = dt.timedelta(0), dt.timedelta(milliseconds=1)
 WINDOW_SECONDS = 1.0
 MOST_LINES = 100
 """How many jobs that ended well have a line of their own in each window; the rest of it is summed up by task."""
@@ -18,8 +20,8 @@ MOST_LINES = 100
 @dataclass(slots=True)
 class _Sum:
     jobs: int = 0
-    total_ms: int = 0
-    longest_ms: int = 0
+    total: dt.timedelta = NOTHING
+    longest: dt.timedelta = NOTHING
 
 
 class Endings:
@@ -34,14 +36,14 @@ class Endings:
         self._lines = 0
         self._sums: dict[str, _Sum] = {}
 
-    def note(self, record: JobRecord) -> None:
-        """Tell of a job that has ended, or of a run that is followed by another."""
+    def note(self, record: JobRecord, now: float) -> None:
+        """Tell of a job that has ended, or of a run that is followed by another; ``now`` is by the loop's clock."""
         if record.error_class:
             error = f"{record.error_class}: {record.error_message}"
             logger.warning(
                 "%s %s in %s ms: %s (%s)", record.task, record.job_id, record.duration_ms, record.status, error
             )
-        elif self._has_line():
+        elif self._has_line(now):
             logger.info("%s %s in %s ms: %s", record.task, record.job_id, record.duration_ms, record.status)
         else:
             self._add(record)
@@ -52,11 +54,10 @@ class Endings:
         for task, found in sums.items():
             logger.info(
                 "%s: %d more jobs ended within a second, after %.1f ms on average, %d ms at most.",
-                task, found.jobs, found.total_ms / found.jobs, found.longest_ms,
+                task, found.jobs, found.total / found.jobs / MILLISECOND, round(found.longest / MILLISECOND),
             )  # fmt: skip
 
-    def _has_line(self) -> bool:
-        now = self._loop.time()
+    def _has_line(self, now: float) -> bool:
         if now >= self._until:
             self._until, self._lines = now + WINDOW_SECONDS, 0
         self._lines += 1
@@ -68,7 +69,8 @@ class Endings:
         found = self._sums.get(record.task)
         if found is None:
             found = self._sums[record.task] = _Sum()
-        duration = record.duration_ms or 0
         found.jobs += 1
-        found.total_ms += duration
-        found.longest_ms = max(found.longest_ms, duration)
+        if record.finish_time is not None and record.start_time is not None:
+            duration = record.finish_time - record.start_time
+            found.total += duration
+            found.longest = max(found.longest, duration)

@@ -32,6 +32,7 @@ from django_cfg_tasks.registry import tasks
 from django_cfg_tasks.serialization import encode_result
 from django_cfg_tasks.signals import task_started
 from django_cfg_tasks.task import Task
+from django_cfg_tasks.worker.deadlines import Deadlines
 from django_cfg_tasks.worker.progress import TakesProgress
 from django_cfg_tasks.worker.retries import next_try
 from django_cfg_tasks.worker.threads import Interrupted, JobThreads
@@ -88,6 +89,7 @@ class Runner:
         self._stopped: dict[str, Stop] = {}
         self._told: dict[str, threading.Event] = {}
         self._limits: dict[str, float] = {}
+        self._deadlines = Deadlines()
         self._threads = threads or JobThreads.pool(config.max_jobs)
         self._surroundings = surroundings or django_connections
 
@@ -122,6 +124,7 @@ class Runner:
     def close(self) -> None:
         """End idle threads."""
         self._threads.close()
+        self._deadlines.close()
 
     async def run(self, record: JobRecord, *, not_before: dt.datetime | None = None) -> Run:
         """Run the job, and change ``record`` to what it is now.
@@ -134,6 +137,8 @@ class Runner:
             record.status, record.finish_time = JobStatus.expired, now
             record.error_message = f"It expired at {record.expire_time.isoformat()} before it could start."
             return Run(None)
+        if not around_run:
+            return await self._run(record, now)
         watched = JobRun(record)
         with around(around_run, watched):
             run = await self._run(record, now)
@@ -226,19 +231,20 @@ class Runner:
         limit = float(record.options.get("job_timeout") or task.options.job_timeout or self._config.job_timeout)
         self._limits[record.job_id] = limit
         self._signals.send(task_started, record)
-        scope = asyncio.timeout(None if limit == float("inf") else limit)
+        deadline = self._deadlines.within(limit)
         overdue = False
 
         def ask() -> float:
             nonlocal overdue
             why = self._stopped.get(record.job_id)
-            overdue = why is None and scope.expired()
+            overdue = why is None and deadline.passed
             return HURRIED_SECONDS if why in (Stop.shutdown, Stop.superseded) else ASKED_SECONDS
 
-        told, when = self._told.get(record.job_id), scope.when()
-        timer = asyncio.get_running_loop().call_at(when, told.set) if told is not None and when is not None else None
+        told, timer = self._told.get(record.job_id), None
+        if told is not None and limit < float("inf"):
+            timer = asyncio.get_running_loop().call_at(deadline.when, told.set)
         try:
-            async with scope:
+            with deadline:
                 if task.is_async:
                     async with self._surroundings():
                         value = await task.function(*args, **kwargs)
@@ -247,7 +253,7 @@ class Runner:
                         record.job_id, lambda: task.function(*args, **kwargs), ask if told is not None else None
                     )
         except BaseException as error:
-            if overdue or (isinstance(error, TimeoutError) and scope.expired()):
+            if overdue or (isinstance(error, TimeoutError) and deadline.passed):
                 raise _timeout(limit) from error
             raise
         finally:

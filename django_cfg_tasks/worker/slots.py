@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -75,7 +74,7 @@ class Slots:
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self._rate = 0.0
-        self._counted, self._counted_at = 0, time.monotonic()
+        self._counted, self._counted_at = 0, self._loop.time()
         self.room = asyncio.Event()
         """Set whenever a job has ended."""
         self.jobs_done = 0
@@ -100,8 +99,9 @@ class Slots:
     def accept(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> None:
         """Take jobs in, and start them as far as there are slots."""
         if deliveries:
-            if time.monotonic() - self._counted_at > PREFETCH_SECONDS and not self._running:
-                self._counted, self._counted_at = self.jobs_done, time.monotonic()  # not how long there was nothing
+            now = self._loop.time()
+            if now - self._counted_at > PREFETCH_SECONDS and not self._running:
+                self._counted, self._counted_at = self.jobs_done, now  # not how long there was nothing
             self._alone = alone
             self._deliveries |= {delivery.record.job_id: delivery for delivery in deliveries}
             if any(delivery.record.job_id in self._heard for delivery in deliveries):
@@ -120,7 +120,7 @@ class Slots:
             delivery = self._ready.popleft()
             job_id = delivery.record.job_id
             # Not in the context of whoever made room: what one job leaves in context variables is not for the next.
-            self._running[job_id] = asyncio.create_task(
+            self._running[job_id] = self._loop.create_task(
                 self._run_one(delivery), name=f"job {job_id}", context=self._context.copy()
             )
 
@@ -176,12 +176,12 @@ class Slots:
 
     def _count(self, record: JobRecord) -> None:
         self.jobs_done += 1
-        now = time.monotonic()
+        now = self._loop.time()
         passed = now - self._counted_at
         if passed >= RATE_SECONDS:
             self._rate = (self.jobs_done - self._counted) / passed
             self._counted, self._counted_at = self.jobs_done, now
-        self._endings.note(record)
+        self._endings.note(record, now)
 
     def hear(self, message: dict[str, Any]) -> None:
         """Take in a message of ReArq's channel: somebody cancels a job."""

@@ -113,6 +113,8 @@ class JobThreads:
 
     def end_of(self, name: str) -> asyncio.Event | None:
         """Return the end of a function that runs on though it was given up; None if there is none of that name."""
+        if not self._running:  # asked at the end of every job
+            return None
         return next((run.done for run in self._running if run.name == name and not run.done.is_set()), None)
 
     async def run(self, name: str, function: Callable[[], Any], ask: Callable[[], float] | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import logging
 from collections.abc import Callable
@@ -30,10 +31,14 @@ def record(number: int, task: str = "nothing", ms: int = 3, **changes: Any) -> J
     )
 
 
+def note(told: Endings, record: JobRecord) -> None:
+    told.note(record, asyncio.get_running_loop().time())
+
+
 async def test_each_has_a_line_of_its_own(lines: Callable[[], list[str]]) -> None:
     told = Endings()
     for number in range(endings.MOST_LINES):
-        told.note(record(number))
+        note(told, record(number))
     assert lines() == [f"nothing job-{number} in 3 ms: success" for number in range(endings.MOST_LINES)]
     told.flush()
     assert len(lines()) == endings.MOST_LINES
@@ -45,7 +50,7 @@ async def test_of_very_many_the_rest_is_summed_up_by_task(
     monkeypatch.setattr(endings, "MOST_LINES", 2)
     told = Endings()
     for number in range(7):
-        told.note(record(number, task="a" if number < 5 else "b", ms=number))
+        note(told, record(number, task="a" if number < 5 else "b", ms=number))
     assert len(lines()) == 2
     told.flush()
     assert lines()[2:] == [
@@ -59,7 +64,7 @@ async def test_of_very_many_the_rest_is_summed_up_by_task(
 async def test_errors_are_always_told(lines: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endings, "MOST_LINES", 0)
     told = Endings()
-    told.note(record(1, status=JobStatus.failed, error_class="ValueError", error_message="no"))
+    note(told, record(1, status=JobStatus.failed, error_class="ValueError", error_message="no"))
     assert lines() == ["nothing job-1 in 3 ms: failed (ValueError: no)"]
 
 
@@ -70,7 +75,7 @@ async def test_at_level_debug_all_are_told(
     caplog.set_level(logging.DEBUG, "django_cfg_tasks.worker")
     told = Endings()
     for number in range(3):
-        told.note(record(number))
+        note(told, record(number))
     assert len(lines()) == 3
 
 
@@ -79,6 +84,6 @@ async def test_the_next_window_has_lines_again(lines: Callable[[], list[str]], m
     monkeypatch.setattr(endings, "WINDOW_SECONDS", 0.0)
     told = Endings()
     for number in range(3):
-        told.note(record(number))
+        note(told, record(number))
     assert len(lines()) == 3
     assert not any(MORE in line for line in lines())
