@@ -7,6 +7,7 @@ run that set it has mostly ended by then, and it is set to the earliest of those
 from __future__ import annotations
 
 import asyncio
+import operator
 from types import TracebackType
 from typing import Self
 
@@ -46,7 +47,8 @@ class Deadlines:
     def _ring(self) -> None:
         self.close()
         now = asyncio.get_running_loop().time()
-        for deadline in [deadline for deadline in self._open if deadline.when <= now]:
+        late = [deadline for deadline in self._open if deadline.when <= now]
+        for deadline in sorted(late, key=operator.attrgetter("when")):
             self._open.discard(deadline)
             deadline.pass_()
         earliest = min((deadline.when for deadline in self._open), default=_NEVER)
