@@ -31,7 +31,7 @@ from benchmarks.peers.measure import Figures, MeasureError, measure
 from tests.postgres_server import PostgresServer
 from tests.redis_server import RedisServer
 
-JOBS = 8_000
+JOBS = 16_000
 ROUNDS = 3
 LEAST = 500
 

@@ -35,7 +35,7 @@ class Row:
     shown: tuple[str, ...] = ()
     """Distributions whose versions are named under the table."""
     scale: float = 1.0
-    """Its share of ``--jobs``, so that a slow one does not take minutes."""
+    """Its share of ``--jobs``, so that each drain takes a second or two: where it begins and ends is part of it."""
     pause: float = 0.02
     """Up to so many seconds between two jobs of the latency: as long as the longest of its pauses."""
     fixed: str = ""
@@ -85,7 +85,7 @@ def _rearq(database: str, title: str) -> Row:
         variant=database,
         command="rearq {module}:rearq worker --group-name peers",
         shown=("rearq", "redis", "tortoise-orm", "asyncpg" if database == "postgres" else "aiosqlite"),
-        scale=0.2,
+        scale=0.1,
         settings="its group is made beforehand; `await job.result()`, which looks once a second",
     )
 
@@ -101,7 +101,7 @@ def _dramatiq(variant: str, title: str, keeps: str, settings: str) -> Row:
         variant=variant,
         command="dramatiq {module} --processes 1 --threads {concurrency}",
         shown=("dramatiq", "redis"),
-        scale=0.6,
+        scale=0.3,
         settings="plain functions, one process with so many threads; the drain ends with the last run, as its last"
         f" acknowledgements wait up to 5 s for a back-off to end; {settings}",
     )
@@ -150,8 +150,8 @@ ROWS = (
     _rearq("sqlite", "SQLite"),
     _dramatiq("plain", "Dramatiq", "nothing", RINGS),
     _dramatiq("results", "Dramatiq, results", "result in Redis, 10 minutes", "`get_result(block=True)`, pushed"),
-    _arq("0.01", "arq, poll 10 ms", 0.2),
-    _arq("0.5", "arq, poll 500 ms", 0.08),
+    _arq("0.01", "arq, poll 10 ms", 0.1),
+    _arq("0.5", "arq, poll 500 ms", 0.04),
     Row(
         key="saq",
         title="SAQ",
@@ -166,7 +166,7 @@ ROWS = (
         adapter="saq",
         command="saq {module}.settings",
         shown=("saq", "redis", "hiredis"),
-        scale=0.3,
+        scale=0.15,
         settings="`job.refresh(until_complete=1)`, by pub/sub, again where that ends in vain",
     ),
     Row(
@@ -178,7 +178,7 @@ ROWS = (
         adapter="taskiq",
         command="taskiq worker {module}:broker --workers 1 --max-async-tasks {concurrency} --log-level WARNING",
         shown=("taskiq", "taskiq-redis", "redis"),
-        scale=0.3,
+        scale=0.15,
         settings="`result_ex_time=3600`; `wait_result(check_interval=0.01)`",
     ),
     Row(
@@ -190,7 +190,7 @@ ROWS = (
         adapter="streaq",
         command="streaq run {module}:worker",
         shown=("streaq", "coredis"),
-        scale=0.4,
+        scale=0.2,
         settings="`enqueue_many`; `await task.result()`, by pub/sub, whose end takes coredis 100 ms",
     ),
     Row(
@@ -202,16 +202,16 @@ ROWS = (
         adapter="huey",
         command="huey_consumer {module}.huey --workers {concurrency} --worker-type thread --quiet",
         shown=("huey", "redis"),
-        scale=0.4,
+        scale=0.2,
         settings="`notify_result=True`; `result.get(blocking=True)`, pushed, of a task that returns a number",
     ),
-    _celery("", "Celery, prefork 2", "nothing, as set (`ignore_result`)", RINGS, 0.4),
+    _celery("", "Celery, prefork 2", "nothing, as set (`ignore_result`)", RINGS, 0.2),
     _celery(
         "django.contrib.contenttypes,django_celery_results",
         "Celery, django-celery-results",
         "result in SQL, 1 day",
         "`CELERY_DB_REUSE_MAX=1000`; `get(interval=0.01)`",
-        0.15,
+        0.075,
     ),
     Row(
         key="procrastinate",
@@ -222,7 +222,7 @@ ROWS = (
         adapter="procrastinate",
         command="procrastinate --app {module}.app --log-level warning worker --concurrency {concurrency}",
         shown=("procrastinate", "psycopg"),
-        scale=0.15,
+        scale=0.075,
         settings=f"`batch_defer`, a pool of 20 connections; {RINGS}",
     ),
     Row(
@@ -235,7 +235,7 @@ ROWS = (
         variant="django.contrib.contenttypes,django_tasks,django_tasks_db",
         command="django-admin db_worker --no-startup-delay --verbosity 0",
         shown=("django-tasks-db", "django-tasks", "Django", "psycopg"),
-        scale=0.1,
+        scale=0.05,
         pause=1,
         fixed="one job at a time",
         settings="its worker looks each second when idle; `result.refresh()` each 10 ms",
@@ -250,7 +250,7 @@ ROWS = (
         variant="django.contrib.contenttypes,django_q",
         command="django-admin qcluster",
         shown=("django-q2", "redis", "Django", "psycopg"),
-        scale=0.1,
+        scale=0.05,
         fixed="2 processes",
         settings="`workers=2`, `queue_limit=50`, `save_limit=0`; `result(wait=…)` looks each 10 ms, for a number",
     ),
