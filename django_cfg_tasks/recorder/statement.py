@@ -11,6 +11,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -24,6 +25,7 @@ from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder.ends import WRITERS, ends_of
 from django_cfg_tasks.recorder.merge import latest
 from django_cfg_tasks.recorder.rows import DATA_ERRORS, Values, bare, values
+from django_cfg_tasks.turns import turn_of
 
 logger = logging.getLogger("django_cfg_tasks.recorder")
 
@@ -119,7 +121,11 @@ def _execute(rows: list[Values], alias: str) -> None:
 def _guarded(connection: BaseDatabaseWrapper) -> AbstractContextManager[Any]:
     """Inside a transaction of the caller's, a refused row must not take that transaction with it."""
     alone = connection.get_autocommit() and not connection.in_atomic_block
-    return nullcontext() if alone else transaction.atomic(using=connection.alias)
+    if not alone:
+        return transaction.atomic(using=connection.alias)
+    if connection.vendor == "sqlite":
+        return turn_of(str(Path(connection.settings_dict["NAME"]).absolute())).taken()
+    return nullcontext()
 
 
 def _preparers(connection: BaseDatabaseWrapper) -> list[tuple[str, Callable[[Any], Any] | None]]:

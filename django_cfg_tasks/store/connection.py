@@ -12,7 +12,7 @@ import importlib
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_cfg_tasks.exceptions import ConfigurationError, StoreUnavailableError
@@ -20,6 +20,7 @@ from django_cfg_tasks.store.errors import in_words, is_outage, refuses_access
 from django_cfg_tasks.store.kept import KeptConnections
 from django_cfg_tasks.store.steps import Query, Rows, Run, drive
 from django_cfg_tasks.store.target import DRIVERS, Target, what_is_needed
+from django_cfg_tasks.turns import turn_of
 
 if TYPE_CHECKING:
     from tortoise.backends.base.client import BaseDBAsyncClient
@@ -53,6 +54,7 @@ class Connection:
         self._kept: KeptConnections | None = None
         self._without_plans = False
         self._lock = asyncio.Lock()
+        self._turn = turn_of(target.name) if target.vendor == "sqlite" else None
 
     async def execute(self, sql: str, params: Sequence[Any] | None = None) -> Rows:
         """Run one statement, with ``%s`` placeholders, in a transaction of its own, and return its rows.
@@ -70,7 +72,7 @@ class Connection:
         keeper = self._kept
         try:
             if keeper is None:
-                async with client.acquire_connection() as raw:
+                async with client.acquire_connection() as raw, self._turn_for(query):
                     return await _RUNNERS[self.target.vendor](raw, query)
             kept = await keeper.take()
             try:
@@ -92,7 +94,8 @@ class Connection:
         """Hold one connection and run what is given in one transaction that may write."""
         client = self._client or await self._open()
         try:
-            async with client.acquire_connection() if self._kept is None else self._kept.taken() as raw:
+            taken = client.acquire_connection() if self._kept is None else self._kept.taken()
+            async with taken as raw, self._turn_for():
                 run = functools.partial(_RUNNERS[self.target.vendor], raw)
                 # IMMEDIATE: a SQLite transaction that reads first could not wait for the write lock later.
                 await run(Query("BEGIN IMMEDIATE" if self.target.vendor == "sqlite" else "BEGIN"))
@@ -107,6 +110,12 @@ class Connection:
             if (explained := self._explained(error)) is not None:
                 raise explained from error
             raise
+
+    def _turn_for(self, query: Query | None = None) -> AbstractAsyncContextManager[None]:
+        """Queue up with who else writes to a SQLite file in this process; to read it nobody needs to."""
+        if self._turn is None or (query is not None and query.sql.startswith("SELECT")):
+            return nullcontext()
+        return self._turn.ataken()
 
     async def ask(self, steps: Generator[Query, Rows, T]) -> T:
         """Run what is asked for, each statement for itself. What only reads has no lock on SQLite's file in its way."""
