@@ -27,6 +27,7 @@ from django_cfg_tasks.masking import MASK
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder import Recorder, statement, upsert, writer
 from django_cfg_tasks.recorder.statement import MAX_ROWS
+from django_cfg_tasks.turns import turn_of
 from tests.mysql_server import MySQLServer
 from tests.postgres_server import PostgresServer
 from tests.records import NOON, failure, queued, running, succeeded
@@ -290,6 +291,18 @@ class TestUpsert:
     def test_a_database_without_the_table_raises(self, empty_database: str) -> None:
         with pytest.raises((OperationalError, ProgrammingError)):
             upsert([queued()], using=empty_database)
+
+    @pytest.mark.parametrize("empty_database", ["sqlite"], indirect=True)
+    def test_on_sqlite_it_writes_when_its_turn_comes(
+        self, database: str, make_recorder: Callable[[str], Recorder]
+    ) -> None:
+        turn = turn_of(str(connections[database].settings_dict["NAME"]))
+        recorder = make_recorder(database)
+        with turn.taken():
+            recorder.receive([queued()])
+            wait_until(lambda: len(turn._waiting) == 1, "it waits")
+        assert recorder.flush(5)
+        assert statuses(database) == {"job-1": "queued"}
 
 
 @pytest.fixture

@@ -24,7 +24,9 @@ from django_cfg_tasks.store import (
     target_of_django,
     target_of_url,
 )
+from django_cfg_tasks.turns import turn_of
 from tests.records import NOON, queued
+from tests.waiting import wait_until
 
 ALIAS = "jobs"
 NASTY = 'it\'s "nasty" \\ 100% $1 {x} \u00e4\U0001f600\n'
@@ -181,6 +183,55 @@ async def test_outcomes_take_effect_while_their_attempt_owns_the_job(store: Stor
         await store.keep_attempts([outcomes[0], outcomes[2]])
     now = await store.load(["won", "canceled"], attempts=True)
     assert [len(record.attempts) for record in now.values()] == [1, 1]
+
+
+async def test_good_ends_take_effect_as_others_do(store: Store) -> None:
+    """There is a shorter way for them."""
+    until = NOON + dt.timedelta(days=20_000)
+    await store.insert(
+        [
+            queued("a", status=JobStatus.deferred, due_time=NOON, unique_key="dkey"),
+            queued("b", unique_key="tkey", unique_until=until),
+            *(queued(name) for name in ("lost", "canceled", "bad", "dead")),
+        ]
+    )
+    jobs = await store.claim(["a", "b", "lost", "canceled", "bad", "dead"], "w")
+    await store.record([ended(jobs["dead"], JobStatus.queued, deliveries=1)])
+    jobs |= await store.claim(["dead"], "w")
+    await store.cancel(["canceled"])
+    jobs["lost"].attempt += 1
+    jobs["dead"].deliveries = 0  # as the worker has it, once a run came to its end
+    outcomes = [ended(jobs[name], result={"x": NASTY} if name == "a" else None) for name in jobs if name != "bad"]
+    outcomes.append(ended(jobs["bad"], JobStatus.failed))
+    assert await store.record(outcomes) == {jobs[name].id for name in ("a", "b", "bad", "dead")}
+    assert await store.record(outcomes) == set()
+
+    now = await store.load(jobs, attempts=True)
+    assert {name: record.status.value for name, record in now.items()} == {
+        "a": "success", "b": "success", "lost": "in_progress", "canceled": "canceled", "bad": "failed",
+        "dead": "success",
+    }  # fmt: skip
+    assert (now["a"].result, now["b"].result, now["a"].due_time) == ({"x": NASTY}, None, NOON)
+    assert (now["a"].unique_key, now["b"].unique_key) == (None, "tkey")
+    assert (now["a"].start_time, now["a"].finish_time) == (NOON, NOON + dt.timedelta(seconds=1))
+    assert {now[name].owner for name in ("a", "b", "dead")} == {"w"}, "who made the last attempt"
+    assert [len(now[name].attempts) for name in ("a", "b", "lost", "canceled", "dead")] == [1, 1, 0, 0, 2]
+    assert [(a.number, a.outcome.value, a.error_message) for a in now["b"].attempts] == [(1, "success", None)]
+    assert now["dead"].deliveries == 0
+
+
+async def test_on_sqlite_it_writes_when_its_turn_comes(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.sqlite3"
+    store, turn = Store(target_of_url(f"sqlite://{file}")), turn_of(str(file))
+    await store.prepare()
+    await store.insert([queued("a")])
+    [claimed] = (await store.claim(["a"], "w")).values()
+    for write in (store.insert([queued("b")]), store.record([ended(claimed)])):
+        async with turn.ataken():
+            writing = asyncio.ensure_future(write)
+            await asyncio.to_thread(wait_until, lambda: len(turn._waiting) == 1, "it waits")
+        assert await writing
+    await store.close()
 
 
 async def test_progress(store: Store) -> None:
