@@ -89,7 +89,10 @@ async def test_threads_and_loops_queue_up_together(
     assert not turn._taken
 
 
-async def test_who_is_cancelled_leaves_the_queue(turn: Turn) -> None:
+@pytest.mark.parametrize("woken", [False, True])
+async def test_who_is_cancelled_leaves_the_queue(turn: Turn, woken: bool) -> None:
+    """Or passes the turn on, where it has come already."""
+
     async def wait() -> None:
         async with turn.ataken():
             raise AssertionError
@@ -97,22 +100,11 @@ async def test_who_is_cancelled_leaves_the_queue(turn: Turn) -> None:
     async with turn.ataken():
         waiting = asyncio.create_task(wait())
         await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        assert taken_and_queued(turn, 0)
-    assert not turn._taken
-
-
-async def test_who_is_cancelled_when_the_turn_has_come_passes_it_on(turn: Turn) -> None:
-    async def wait() -> None:
-        async with turn.ataken():
-            raise AssertionError
-
-    async with turn.ataken():
-        waiting = asyncio.create_task(wait())
-        await asyncio.sleep(0)
-    waiting.cancel()  # it was woken, and has not run yet
+        if not woken:
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            assert taken_and_queued(turn, 0)
+    waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert not turn._taken
