@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 from pydantic_core import to_json
@@ -24,6 +24,19 @@ from django_cfg_tasks.masking import is_sensitive, mask
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder.rows import DATA_ERRORS, as_json, attempts_of, fitting, moment_of
 from django_cfg_tasks.registry import tasks
+
+
+class End(NamedTuple):
+    """What the row of a job that has succeeded has of its own; the rest is the same for all of them."""
+
+    job_id: str
+    worker_id: str
+    result: str | None
+    attempts: list[dict[str, Any]]
+    start_time: dt.datetime | None
+    finish_time: dt.datetime | None
+    duration_ms: int | None
+
 
 _TABLE = f'"{TaskLog._meta.db_table}"'
 _FIRST_RUN = 1  # the revision of a job whose first run is under way
@@ -40,25 +53,17 @@ _IN_POSTGRESQL = (
     "finish_time = new.finish_time::timestamptz, duration_ms = new.duration_ms::bigint "
     f"FROM new WHERE log.job_id = new.job_id AND log.revision <= {_FIRST_RUN} RETURNING log.job_id"
 )
+# One step for all rows: at each the thread gives up Python's lock, and must come by it again.
+_READ = ", ".join(f"json_extract(value, '$[{number}]') AS {name}" for number, name in enumerate(End._fields))  # noqa: SLF001
 _IN_SQLITE = (
-    f"UPDATE {_TABLE} SET {_SUCCEEDED}, updated_at = %s, worker_id = %s, result = %s, attempts = %s, "
-    f"start_time = %s, finish_time = %s, duration_ms = %s WHERE job_id = %s AND revision <= {_FIRST_RUN}"
+    f"UPDATE {_TABLE} SET {_SUCCEEDED}, updated_at = %s, worker_id = new.worker_id, result = new.result, "
+    "attempts = new.attempts, start_time = new.start_time, finish_time = new.finish_time, "
+    f"duration_ms = new.duration_ms FROM (SELECT {_READ} FROM json_each(%s)) AS new "
+    f"WHERE {_TABLE}.job_id = new.job_id AND {_TABLE}.revision <= {_FIRST_RUN}"
 )
 _ENDED_IN_SQLITE = (
     f"SELECT job_id FROM {_TABLE} WHERE job_id IN (SELECT value FROM json_each(%s)) AND revision = {_FINAL}"
 )
-
-
-class End(NamedTuple):
-    """What the row of a job that has succeeded has of its own; the rest is the same for all of them."""
-
-    job_id: str
-    worker_id: str
-    result: str | None
-    attempts: list[dict[str, Any]]
-    start_time: dt.datetime | None
-    finish_time: dt.datetime | None
-    duration_ms: int | None
 
 
 def ends_of(records: Iterable[JobRecord]) -> list[End]:
@@ -114,16 +119,9 @@ def _write_in_postgresql(connection: BaseDatabaseWrapper, ends: Sequence[End]) -
 
 def _write_in_sqlite(connection: BaseDatabaseWrapper, ends: Sequence[End]) -> set[str]:
     moment = connection.ops.adapt_datetimefield_value
-    now = moment(moment_of(timezone.now()))
-    rows = [
-        (
-            now, end.worker_id, end.result, to_json(end.attempts).decode(), moment(end.start_time),
-            moment(end.finish_time), end.duration_ms, end.job_id,
-        )
-        for end in ends
-    ]  # fmt: skip
-    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-        cursor.executemany(_IN_SQLITE, rows)
+    rows = [(*end[:4], moment(end.start_time), moment(end.finish_time), end.duration_ms) for end in ends]
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_SQLITE, [moment(moment_of(timezone.now())), to_json(rows).decode()])
         ids = [end.job_id for end in ends]
         if cursor.rowcount == len(ends):
             return set(ids)
@@ -131,8 +129,7 @@ def _write_in_sqlite(connection: BaseDatabaseWrapper, ends: Sequence[End]) -> se
         return {job_id for (job_id,) in cursor.fetchall()}
 
 
-WRITERS: dict[str, Callable[[BaseDatabaseWrapper, Sequence[End]], set[str]]] = {
-    "postgresql": _write_in_postgresql,
-    "sqlite": _write_in_sqlite,
-}
+WRITERS: dict[str, Callable[[BaseDatabaseWrapper, Sequence[End]], set[str]]] = {"postgresql": _write_in_postgresql}
 """What writes ends, by the kind of the database."""
+if sqlite3.sqlite_version_info >= (3, 33):  # which has UPDATE ... FROM
+    WRITERS["sqlite"] = _write_in_sqlite

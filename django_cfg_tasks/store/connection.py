@@ -251,9 +251,6 @@ def _given(credentials: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _run_sqlite(raw: Any, query: Query) -> Rows:
-    if query.each:
-        async with raw.executemany(with_marks(query.sql), query.params):
-            return []
     rows: Rows = await raw.execute_fetchall(with_marks(query.sql), query.params)
     return rows
 

@@ -7,9 +7,12 @@ What PostgreSQL and SQLite have here, MySQL has in `mysql`; `dialects` knows the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic_core import to_json
 
 from django_cfg_tasks.jobs import FINAL
 from django_cfg_tasks.serialization import dumps
@@ -352,26 +355,30 @@ def _record_in_sqlite(params: Sequence[Any]) -> Generator[Query, Rows, Rows]:
     return rows
 
 
+# Few steps, each of which does much: at each of them the thread gives up Python's lock, and must come by it again.
 _SQLITE_TAKEN = (
-    f"SELECT j.id FROM json_each(%s) AS x CROSS JOIN {JOBS} AS j ON j.id = json_extract(x.value, '$[0]') "
+    f"SELECT json_group_array(j.id) AS ids FROM json_each(%s) AS x "
+    f"CROSS JOIN {JOBS} AS j ON j.id = json_extract(x.value, '$[0]') "
     "WHERE j.attempt = json_extract(x.value, '$[1]') AND j.status = 'in_progress'"
 )
-_SQLITE_SUCCEED = f"UPDATE {JOBS} SET {_SUCCEEDED.format(job=JOBS)} WHERE id = %s"
-_SQLITE_KEEP = f"INSERT INTO {RESULTS} ({_SUCCESS_COLUMNS}) VALUES (%s, 1, %s, %s, %s, %s, %s, %s, 'success')"
+_SQLITE_SUCCEED = f"UPDATE {JOBS} SET {_SUCCEEDED.format(job=JOBS)} WHERE id {_SQLITE_IDS}"
+_SQLITE_VALUES = ", ".join(f"json_extract(value, '$[{number}]')" for number in range(9))
+_SQLITE_KEEP = f"INSERT INTO {RESULTS} ({_SUCCESS_COLUMNS}) SELECT {_SQLITE_VALUES} FROM json_each(%s)"
 
 
 def _record_successes_in_sqlite(params: Sequence[Any]) -> Generator[Query, Rows, Rows]:
     by_id = {success.id: success for success in params}
     fences = dumps([[success.id, success.attempt] for success in params])
-    rows = yield Query(_SQLITE_TAKEN, returns=True, params=[fences])
-    if taken := [by_id[row["id"]] for row in rows]:
-        yield Query(_SQLITE_SUCCEED, params=[(success.id,) for success in taken], each=True)
+    [found] = yield Query(_SQLITE_TAKEN, returns=True, params=[fences])
+    ids = json.loads(found["ids"])
+    if ids:
+        yield Query(_SQLITE_SUCCEED, params=[found["ids"]])
         kept = [
-            (s.worker, s.msg_id, s.result, written(s.start_time), written(s.finish_time), s.id, s.attempt)
-            for s in taken
+            (s.worker, 1, s.msg_id, s.result, written(s.start_time), written(s.finish_time), s.id, s.attempt, "success")
+            for s in map(by_id.__getitem__, ids)
         ]
-        yield Query(_SQLITE_KEEP, params=kept, each=True)
-    return rows
+        yield Query(_SQLITE_KEEP, params=[to_json(kept).decode()])
+    return [{"id": id_} for id_ in ids]
 
 
 SQLITE = Statements(

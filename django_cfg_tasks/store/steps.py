@@ -23,8 +23,6 @@ class Query:
     params: Sequence[Any] = ()
     counts: bool = False
     """Whether what is wanted is one row whose ``changed`` says how many the statement changed."""
-    each: bool = False
-    """Whether ``params`` has the parameters of several runs. Only SQLite is asked so: nothing costs it less."""
 
 
 class Run(Protocol):
