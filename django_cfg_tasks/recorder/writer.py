@@ -27,7 +27,7 @@ logger = logging.getLogger("django_cfg_tasks.recorder")
 CAPACITY = 10_000
 """Jobs that may wait to be written; beyond that the oldest are dropped, and `take_dropped` tells of them."""
 BATCH = 500
-LINGER = 0.02
+LINGER = 0.05
 """Seconds between two writes in which records may gather. A lone record never waits for it."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
 """Seconds until a failed write is tried again: the first time, and at most."""
