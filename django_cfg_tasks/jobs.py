@@ -17,7 +17,8 @@ MAX_NAME = 200
 MAX_QUEUE_NAME = 100
 """The longest queue name."""
 
-_FINAL_REVISION = 2**31 - 1
+FINAL_REVISION = 2**31 - 1
+"""The `JobRecord.revision` of every final state."""
 
 
 def shortened(name: str, longest: int) -> str:
@@ -142,7 +143,7 @@ class JobRecord:
         A projection that only ever replaces a row by one of an equal or higher revision never moves back.
         """
         if self.status in FINAL:
-            return _FINAL_REVISION
+            return FINAL_REVISION
         return 2 * self.attempt - (self.status is JobStatus.in_progress)
 
     @property

@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 PATIENCE_SECONDS = 1.0
 """Who has waited for so long goes ahead: whoever has the turn may wait for a lock of another process."""
@@ -23,6 +24,10 @@ class Turn:
     """A queue of writers, first come, first served."""
 
     def __init__(self) -> None:
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Forget who has the turn, and who waits for it."""
         self._lock = threading.Lock()
         self._taken = False
         self._waiting: deque[Callable[[], None]] = deque()
@@ -96,14 +101,14 @@ class Turn:
             return
 
 
-_turns: dict[str, Turn] = {}
+_turns: dict[Path, Turn] = {}
 _making = threading.Lock()
 
 
-def turn_of(file: str) -> Turn:
-    """Return the queue of those who write to ``file``, an absolute path."""
+def turn_of(file: str | Path) -> Turn:
+    """Return the queue of those who write to ``file``."""
     with _making:
-        return _turns.setdefault(file, Turn())
+        return _turns.setdefault(Path(file).absolute(), Turn())
 
 
 def _start_anew() -> None:
@@ -111,7 +116,7 @@ def _start_anew() -> None:
     global _making
     _making = threading.Lock()
     for turn in _turns.values():
-        turn.__init__()  # type: ignore[misc]  # whoever made a connection may have it in hand
+        turn.start_anew()  # not another one: connections have it in hand
 
 
 if hasattr(os, "register_at_fork"):

@@ -19,7 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 from pydantic_core import to_json
 
-from django_cfg_tasks.jobs import JobRecord, JobStatus
+from django_cfg_tasks.jobs import FINAL_REVISION, JobRecord, JobStatus
 from django_cfg_tasks.masking import is_sensitive, mask
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.recorder.rows import DATA_ERRORS, as_json, attempts_of, fitting, moment_of
@@ -40,8 +40,7 @@ class End(NamedTuple):
 
 _TABLE = f'"{TaskLog._meta.db_table}"'
 _FIRST_RUN = 1  # the revision of a job whose first run is under way
-_FINAL = 2**31 - 1
-_SUCCEEDED = f"status = '{JobStatus.success.value}', success = true, revision = {_FINAL}"
+_SUCCEEDED = f"status = '{JobStatus.success.value}', success = true, revision = {FINAL_REVISION}"
 # Column by column: a document of rows would have each name in each row.
 _IN_POSTGRESQL = (
     "WITH new AS MATERIALIZED (SELECT json_array_elements_text(%s::json) AS job_id, "
@@ -62,7 +61,7 @@ _IN_SQLITE = (
     f"WHERE {_TABLE}.job_id = new.job_id AND {_TABLE}.revision <= {_FIRST_RUN}"
 )
 _ENDED_IN_SQLITE = (
-    f"SELECT job_id FROM {_TABLE} WHERE job_id IN (SELECT value FROM json_each(%s)) AND revision = {_FINAL}"
+    f"SELECT job_id FROM {_TABLE} WHERE job_id IN (SELECT value FROM json_each(%s)) AND revision = {FINAL_REVISION}"
 )
 
 

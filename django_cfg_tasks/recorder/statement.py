@@ -11,7 +11,6 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
-from pathlib import Path
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -124,7 +123,7 @@ def _guarded(connection: BaseDatabaseWrapper) -> AbstractContextManager[Any]:
     if not alone:
         return transaction.atomic(using=connection.alias)
     if connection.vendor == "sqlite":
-        return turn_of(str(Path(connection.settings_dict["NAME"]).absolute())).taken()
+        return turn_of(connection.settings_dict["NAME"]).taken()
     return nullcontext()
 
 

@@ -363,7 +363,10 @@ _SQLITE_TAKEN = (
 )
 _SQLITE_SUCCEED = f"UPDATE {JOBS} SET {_SUCCEEDED.format(job=JOBS)} WHERE id {_SQLITE_IDS}"
 _SQLITE_VALUES = ", ".join(f"json_extract(value, '$[{number}]')" for number in range(9))
-_SQLITE_KEEP = f"INSERT INTO {RESULTS} ({_SUCCESS_COLUMNS}) SELECT {_SQLITE_VALUES} FROM json_each(%s)"
+_SQLITE_KEEP = (
+    f"INSERT INTO {RESULTS} ({_SUCCESS_COLUMNS}) SELECT {_SQLITE_VALUES} FROM json_each(%s) WHERE true "
+    "ON CONFLICT (msg_id) DO NOTHING"
+)
 
 
 def _record_successes_in_sqlite(params: Sequence[Any]) -> Generator[Query, Rows, Rows]:

@@ -71,6 +71,6 @@ class Endings:
             found = self._sums[record.task] = _Sum()
         found.jobs += 1
         if record.finish_time is not None and record.start_time is not None:
-            duration = record.finish_time - record.start_time
+            duration = max(NOTHING, record.finish_time - record.start_time)  # clocks are set back
             found.total += duration
             found.longest = max(found.longest, duration)

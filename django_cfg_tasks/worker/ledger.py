@@ -161,7 +161,7 @@ class Ledger:
         for line in lines:
             record, attempt = line.outcome.record, line.outcome.attempt
             signal = signal_of(record, attempt)
-            if signal is not None and signal.receivers:
+            if signal is not None:
                 duration = attempt.duration if attempt is not None else None
                 self._signals.send(signal, record, duration=duration, exception=line.error)
 
