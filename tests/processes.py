@@ -84,6 +84,11 @@ class Process:
         if self.running:
             self._popen.send_signal(signum)
 
+    def freeze(self) -> None:
+        """SIGSTOP, and wait until every thread stands still; `send` SIGCONT to go on."""
+        self.send(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
     def sigterm(self) -> None:
         self.send(signal.SIGTERM)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +197,18 @@ class TaskProject:
     def server(self, *arguments: str, name: str = "server", env: Mapping[str, str] | None = None) -> Process:
         """``rearq main:rearq server <arguments>``."""
         return self.rearq("server", *arguments, name=name, env=env)
+
+    def freeze(self, process: Process) -> None:
+        """Freeze a process at a moment when it writes to no SQLite file.
+
+        Frozen in the middle of a write, it would keep the file's lock, and nobody could go on.
+        """
+        with ExitStack() as stack:
+            for entry in self.databases.values():
+                if "sqlite3" in entry["ENGINE"]:
+                    connection = stack.enter_context(closing(sqlite3.connect(entry["NAME"], timeout=30)))
+                    connection.execute("BEGIN IMMEDIATE")
+            process.freeze()
 
     def _run(self, command: list[str], timeout: float, env: Mapping[str, str] | None = None) -> str:
         """Run to the end; stderr is shown in the error only."""

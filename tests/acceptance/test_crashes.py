@@ -69,12 +69,6 @@ emit({
 """
 
 
-HISTORY = """
-from django_cfg_tasks.models import TaskLog
-emit(list(TaskLog.objects.values_list("status", flat=True)))
-"""
-
-
 @pytest.fixture
 def make(make_project: Callable[..., TaskProject]) -> Callable[..., TaskProject]:
     def make(**options: Any) -> TaskProject:
@@ -160,7 +154,7 @@ def test_a_job_that_was_given_unheard_is_run(make: Callable[..., TaskProject], r
         wait_until(lambda: redis.hgetall("rearq:worker"), "the worker is on the list")
         wait_until(lambda: redis.exists("rearq:queue:default"), "it has joined its group")
         (line,) = redis.hvals("rearq:worker")
-        worker.send(signal.SIGSTOP)
+        project.freeze(worker)
         redis.client_kill_filter(_type="normal")
         project.run("from shop.tasks import gated\ngated.enqueue('a')")
         # What its broken connection would have brought, had it come through.
@@ -176,9 +170,7 @@ def test_a_stopped_worker_that_wakes_up_changes_nothing(make: Callable[..., Task
     stopped = project.worker(name="stopped")
     project.run("from shop.tasks import gated, stubborn\ngated.enqueue('a')\nstubborn.enqueue('b')")
     wait_until(lambda: len(noted(project, "start")) == 2, "both run")
-    # Frozen in the middle of a write, it would keep SQLite's lock, and nobody could go on.
-    wait_until(lambda: project.json(HISTORY) == ["in_progress"] * 2, "its history is written")
-    stopped.send(signal.SIGSTOP)
+    project.freeze(stopped)
     successor = project.worker(name="successor")
     wait_until(lambda: len(noted(project, "start")) == 4, "both start again", timeout=5 * LEASE)
     stopped.send(signal.SIGCONT)
@@ -205,7 +197,7 @@ def test_a_worker_that_wakes_up_starts_nothing_of_what_had_a_slot(make: Callable
     )
     stopped = project.worker(name="stopped")
     wait_until(lambda: "start first 1" in runs(project.folder), "it blocks the loop")
-    stopped.send(signal.SIGSTOP)
+    project.freeze(stopped)
     assert noted(project, "start") == {"start first 1"}
     successor = project.worker(name="successor")
     wait_until(lambda: {f"start {n} 2" for n in range(5)} <= noted(project, "start"), "they start", timeout=30)

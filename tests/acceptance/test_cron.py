@@ -81,7 +81,7 @@ def test_a_leader_that_is_frozen_for_longer_than_its_lease(make_project: MakePro
     timers = [project.timer(name=f"timer-{number}") for number in range(3)]
     leader = leader_of(timers)
     wait_until(lambda: lines_of(project.folder, "cron:every:") >= 3, "three firings", 20)
-    leader.send(signal.SIGSTOP)
+    project.freeze(leader)
     try:
         others = [timer for timer in timers if timer is not leader]
         leader_of(others)

@@ -166,7 +166,7 @@ def test_a_worker_that_stands_still(project: TaskProject) -> None:
     worker = project.worker()
     worker.wait_for_log("consumes ")
     becomes(project, {"timer"})
-    worker.send(signal.SIGSTOP)
+    project.freeze(worker)
     answer = becomes(project, {"timer", "queue:default", "queue:mail"})
     assert "No worker is alive." in answer.failed["queue:default"]
     assert f"Last seen: rearq-{os.uname().nodename}-{worker.pid}-" in answer.failed["queue:default"]

@@ -1,6 +1,9 @@
 """The tests' throw-away project: written, migrated, asked in fresh processes, reached by ReArq's command."""
 
+import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -50,6 +53,26 @@ def test_rearqs_command_runs_there(make_project: Callable[..., TaskProject]) -> 
     helped = project.worker("--help")
     helped.wait_for_log("--with-timer")
     assert helped.wait() == 0
+
+
+def test_a_process_that_is_frozen_keeps_nobody_from_writing(make_project: Callable[..., TaskProject]) -> None:
+    project = make_project(TASKS)
+    busy = project.start_code(
+        "from django.contrib.auth.models import User\n"
+        "from django.db import transaction\n"
+        "while True:\n"
+        "    with transaction.atomic():\n"
+        "        User.objects.create(username='a')\n"
+        "        User.objects.all().delete()\n"
+        "    print('round')"
+    )
+    busy.wait_for_log("round")
+    for _ in range(20):
+        project.freeze(busy)
+        with closing(sqlite3.connect(project.databases["default"]["NAME"], timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")
+        busy.send(signal.SIGCONT)
+        busy.wait_for_log("round", count=busy.output.count("round") + 1)
 
 
 def test_in_process_settings_name_the_tests_redis(

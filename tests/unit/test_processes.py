@@ -1,5 +1,6 @@
 """Waiting and processes: what the other tests lean on."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,21 @@ class TestProcesses:
             lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE,
             "the child is gone",
         )
+
+    def test_a_frozen_process_stands_still(self, processes: Processes) -> None:
+        process = processes.start(sys.executable, "-uc", "import time\nwhile True: print('tick'); time.sleep(0.001)")
+        process.wait_for_log("tick")
+        process.freeze()
+        assert psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+        seen = process.output.count("tick")
+        process.send(signal.SIGCONT)
+        process.wait_for_log("tick", count=seen + 2)
+
+    def test_freezing_one_that_ends_waits_for_nothing(self, processes: Processes) -> None:
+        process = processes.start(sys.executable, "-c", "")
+        process.freeze()
+        process.send(signal.SIGCONT)
+        assert process.wait(10) == 0
 
     def test_an_early_end_fails_at_once_and_shows_the_output(self, processes: Processes) -> None:
         process = processes.start(sys.executable, "-c", "print('bad news')")
