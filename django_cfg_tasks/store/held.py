@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.store.connection import with_marks
 from django_cfg_tasks.store.dialects import STATEMENTS
-from django_cfg_tasks.store.rows import insert_document
+from django_cfg_tasks.store.rows import lone_row
 from django_cfg_tasks.store.target import Target
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-HELD_VENDORS = ("postgresql", "sqlite")
+HELD_VENDORS = {vendor for vendor, statements in STATEMENTS.items() if statements.insert_lone is not None}
 IDLE_SECONDS = 60.0
 """A connection that was not used for so long may have been forgotten by what stands in between: it is not trusted."""
 SQLITE_BUSY_SECONDS = 1
@@ -35,7 +35,8 @@ class HeldConnection:
         self._alias = alias
         self._raw: Any = None
         self._used_at = 0.0
-        sql = STATEMENTS[target.vendor].insert
+        sql = STATEMENTS[target.vendor].insert_lone
+        assert sql is not None  # it is one of `HELD_VENDORS`
         self._insert = with_marks(sql) if target.vendor == "sqlite" else sql
 
     def insert(self, record: JobRecord) -> bool:
@@ -46,8 +47,8 @@ class HeldConnection:
         try:
             cursor = self._open().cursor()
             try:
-                cursor.execute(self._insert, [insert_document([record])])
-                return bool(cursor.fetchall())
+                cursor.execute(self._insert, lone_row(record))
+                return bool(cursor.rowcount)
             finally:
                 cursor.close()
         except BaseException:

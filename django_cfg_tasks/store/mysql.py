@@ -269,6 +269,7 @@ _AFTER_START = KEY_AFTER_START.replace("unique_key", "j.unique_key")
 
 MYSQL = Statements(
     insert=Procedure(_insert, needs_transaction=lambda params: len(params[0]) > MOST_CHARACTERS),
+    insert_lone=None,
     end_unique=_one(
         f"UPDATE {_of_texts('unique_key', '$2')} SET j.unique_key = NULL, j.unique_until = NULL "
         f"WHERE j.unique_until <= {_MOMENT.replace('%s', '$1')}"

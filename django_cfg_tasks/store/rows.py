@@ -128,6 +128,29 @@ def _inserted(record: JobRecord) -> dict[str, Any]:
     return row
 
 
+def lone_row(record: JobRecord) -> list[Any]:
+    """Return a new job as the parameters of `insert_lone`, in the order of its columns.
+
+    The last is the task that may not be disabled, None where it may.
+    """
+    return [
+        record.task,
+        dumps(record.args),
+        dumps(record.kwargs),
+        record.job_retry,
+        record.job_retries,
+        record.job_retry_after,
+        record.job_id,
+        written_moment(record.enqueue_time),
+        written(record.expire_time),
+        record.status.value,
+        record.queue,
+        written(record.due_time),
+        dumps(record.options),
+        None if record.even_if_disabled else record.task,
+    ]
+
+
 def successes_among(outcomes: Iterable[Outcome]) -> tuple[list[Success], list[Outcome]]:
     """Return the good ends among ``outcomes``, of which there is less to write, and the other outcomes."""
     successes: list[Success] = []

@@ -43,6 +43,10 @@ INSERTED = (
     "task, args, kwargs, job_retry, job_retries, job_retry_after, job_id, enqueue_time, expire_time, status, "
     "queue, due_time, options, unique_key, unique_until"
 )
+LONE = (
+    "task, args, kwargs, job_retry, job_retries, job_retry_after, job_id, enqueue_time, expire_time, status, queue, "
+    "due_time, options"
+)
 RESULT_COLUMNS = (
     "worker, success, msg_id, result, start_time, finish_time, job_id, attempt, outcome, error_class, "
     "error_message, traceback"
@@ -55,6 +59,9 @@ class Statements:
 
     insert: Statement
     """Rows as a JSON document -> job_id of those that were new; jobs of disabled tasks are not, unless they say so."""
+    insert_lone: str | None
+    """`rows.lone_row` -> nothing; it changes a row where the job is new, as with `insert`. For a job without a unique
+    key; None where that would cost no less."""
     end_unique: Statement
     """A moment, unique keys as a JSON array -> nothing; those that lasted until then are free."""
     select: str
@@ -172,6 +179,13 @@ def _edit(json: str, number: str, moment: str) -> str:
     )
 
 
+def _insert_lone(values: str) -> str:
+    return (
+        f"INSERT INTO {JOBS} ({LONE}, attempt, deliveries) SELECT {values}, 0, 0 "
+        f"WHERE NOT {IS_DISABLED.format(task='%s')} ON CONFLICT DO NOTHING"
+    )
+
+
 def _recordset(columns: str) -> str:
     return f"json_to_recordset(%s::json) AS x({columns})"
 
@@ -231,6 +245,10 @@ POSTGRESQL = Statements(
         )
         + f" WHERE x.even_if_disabled OR NOT {IS_DISABLED.format(task='x.task')} "
         "ON CONFLICT DO NOTHING RETURNING job_id"
+    ),
+    insert_lone=_insert_lone(
+        "%s, %s::text::jsonb, %s::text::jsonb, %s::int, %s::int, %s::int, %s, "
+        f"{_PG_MOMENT}, {_PG_MOMENT}, %s, %s, {_PG_MOMENT}, %s::text::jsonb"
     ),
     end_unique=(
         f"UPDATE {JOBS} SET unique_key = NULL, unique_until = NULL WHERE unique_until <= {_PG_MOMENT} "
@@ -391,6 +409,7 @@ SQLITE = Statements(
         f"WHERE {_json('even_if_disabled')} OR NOT {IS_DISABLED.format(task=_json('task'))} "
         "ON CONFLICT DO NOTHING RETURNING job_id"
     ),
+    insert_lone=_insert_lone(", ".join(["%s"] * len(LONE.split(", ")))),
     end_unique=(
         f"UPDATE {JOBS} SET unique_key = NULL, unique_until = NULL WHERE unique_until <= %s "
         "AND unique_key IN (SELECT value FROM json_each(%s))"

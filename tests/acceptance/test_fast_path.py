@@ -72,6 +72,43 @@ assert len(stored()) == len(jobs) + 2 and rung() == stored(), (stored(), rung())
 assert not greet.using(job_id=jobs[0].job_id).enqueue("its like").created
 emit("well")
 """
+SAME = """
+import datetime as dt
+from django.db import connection
+
+held = client.acceptance._held()
+
+def rows(records):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM rearq_job ORDER BY id")
+        names = [column[0] for column in cursor.description]
+        found = [dict(zip(names, row)) for row in cursor.fetchall()]
+        cursor.execute("DELETE FROM rearq_job")
+    assert [row.pop("job_id") for row in found] == [record.job_id for record in records]
+    assert all(row.pop("id") for row in found)
+    return found
+
+def long(record):
+    return bool(client.home.call(client.store.insert([record]), ""))
+
+tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+tasks = [
+    greet,
+    greet.using(countdown=3.5),
+    greet.using(eta=tomorrow.astimezone(dt.timezone(dt.timedelta(hours=5, minutes=30))), expire=tomorrow),
+    greet.using(queue="mail", job_retry=0, job_retry_after=100_000, job_timeout=7, user=5),
+    greet.using(even_if_disabled=True),
+]
+records = [task.record(["é\\n'%s' ? $1 \\U0001f600"], {}) for task in tasks] + [greet.record([], {"name": "%(x)s"})]
+assert all(long(record) for record in records)
+expected = rows(records)
+assert all(held.insert(record) for record in records)
+assert rows(records) == expected
+assert held.insert(records[0]) and not held.insert(records[0]), "its id is taken"
+client.disable("greet")
+assert [held.insert(record) for record in records[1:]] == [False, False, False, True, False]
+emit("well")
+"""
 MET = """
 from concurrent.futures import ThreadPoolExecutor
 from django.db import transaction
@@ -128,6 +165,11 @@ print("rung", len(rung()), "taken", taken(), flush=True)
 
 def test_a_connection_that_was_cut_costs_no_job_and_makes_none_twice(make_project: Callable[..., TaskProject]) -> None:
     assert make_project(TASKS, database="postgres").json(BELLS + CUT) == "well"
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_what_it_stores_is_what_the_long_way_stores(make_project: Callable[..., TaskProject], database: str) -> None:
+    assert make_project(TASKS, database=database).json(BELLS + SAME) == "well"
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
