@@ -20,10 +20,9 @@ from django.utils import timezone
 from pydantic_core import to_json
 
 from django_cfg_tasks.jobs import FINAL_REVISION, JobRecord, JobStatus
-from django_cfg_tasks.masking import is_sensitive, mask
+from django_cfg_tasks.masking import mask
 from django_cfg_tasks.models import TaskLog
-from django_cfg_tasks.recorder.rows import DATA_ERRORS, as_json, attempts_of, fitting, moment_of
-from django_cfg_tasks.registry import tasks
+from django_cfg_tasks.recorder.rows import DATA_ERRORS, as_json, attempts_of, fitting, is_open, moment_of
 
 
 class End(NamedTuple):
@@ -71,12 +70,12 @@ def ends_of(records: Iterable[JobRecord]) -> list[End]:
     That may be where there was an attempt before, or progress, and where arguments are hidden by what only those know
     who know the task: whoever wrote the row may not have been one of them.
     """
-    is_open = functools.cache(_is_open)
+    is_plain = functools.cache(is_open)
     ends = []
     for record in records:
         if record.status is not JobStatus.success or not record.attempt == len(record.attempts) == 1:
             continue
-        if record.progress is not None or not is_open(record.task):
+        if record.progress is not None or not is_plain(record.task):
             continue
         with suppress(*DATA_ERRORS):  # its whole row is looked at, and what is wrong with it said then
             ends.append(_end(record))
@@ -92,17 +91,6 @@ def _end(record: JobRecord) -> End:
         start_time=moment_of(record.start_time),
         finish_time=moment_of(record.finish_time),
         duration_ms=record.duration_ms,
-    )
-
-
-def _is_open(name: str) -> bool:
-    """Tell whether arguments of this task look the same to those who don't know it."""
-    task = tasks.get(name)
-    return (
-        task is not None
-        and task.options.log_args
-        and not task.options.mask
-        and not any(map(is_sensitive, task.parameters))
     )
 
 

@@ -20,7 +20,7 @@ from django.db.models import CharField
 from django.utils import timezone
 
 from django_cfg_tasks.jobs import Attempt, AttemptOutcome, JobRecord
-from django_cfg_tasks.masking import mask, mask_arguments
+from django_cfg_tasks.masking import is_sensitive, mask, mask_arguments
 from django_cfg_tasks.models import TaskLog
 from django_cfg_tasks.registry import tasks
 
@@ -69,9 +69,9 @@ def values(record: JobRecord) -> Values:
         "status": record.status.value,
         "success": record.success,
         "worker_id": record.owner or (last.worker if last else ""),
-        "job_retry": _integer(record.job_retry),
-        "job_retries": _integer(record.job_retries),
-        "job_retry_after": _integer(record.job_retry_after),
+        "job_retry": fitting_integer(record.job_retry),
+        "job_retries": fitting_integer(record.job_retries),
+        "job_retry_after": fitting_integer(record.job_retry_after),
         "retry_of": str(record.options.get("retry_of") or ""),
         "progress": _number(record.progress),
         "progress_message": _long(record.progress_message),
@@ -94,6 +94,17 @@ def values(record: JobRecord) -> Values:
         for name, width in _WIDTHS.items():
             row[name] = _text(row[name])[:width]
     return row
+
+
+def is_open(name: str) -> bool:
+    """Tell whether arguments of this task look the same to those who don't know it."""
+    task = tasks.get(name)
+    return (
+        task is not None
+        and task.options.log_args
+        and not task.options.mask
+        and not any(map(is_sensitive, task.parameters))
+    )
 
 
 def fitting(name: str, text: str) -> str:
@@ -153,7 +164,13 @@ def _user(record: JobRecord) -> Any:
 
 def as_json(value: Any) -> str | None:
     """Return ``value`` as the text of JSON that every database takes; None is none."""
-    return None if value is None else _encode(_json(value))
+    if value is None:
+        return None
+    try:
+        text = _encode(value)
+    except (TypeError, ValueError):
+        return _encode(_clean(value))
+    return _encode(_clean(value)) if _DOUBTFUL_JSON.search(text) else text
 
 
 def _json(value: Any) -> Any:
@@ -200,7 +217,8 @@ def _number(number: float | None) -> float | None:
     return float(number) if number is not None and math.isfinite(number) else None
 
 
-def _integer(number: float | None) -> int:
+def fitting_integer(number: float | None) -> int:
+    """Return what a column of integers takes of a number."""
     return max(-_MAX_INTEGER, min(_MAX_INTEGER, int(number or 0)))
 
 

@@ -1,4 +1,4 @@
-"""Writes TaskLog: by a multi-row upsert that never moves a job back, and for good ends by `ends`, which costs less.
+"""Writes TaskLog: by a multi-row upsert that never moves a job back. What is new, and good ends, have shorter ways.
 
 PostgreSQL, SQLite, MySQL and MariaDB. It knows nothing of threads and buffers: `Recorder` calls it from its
 own thread, `sync` from whatever thread it is in.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
@@ -21,7 +21,7 @@ from pydantic_core import to_json
 
 from django_cfg_tasks.jobs import FINAL, JobRecord
 from django_cfg_tasks.models import TaskLog
-from django_cfg_tasks.recorder.ends import WRITERS, ends_of
+from django_cfg_tasks.recorder import beginnings, ends
 from django_cfg_tasks.recorder.merge import latest
 from django_cfg_tasks.recorder.rows import DATA_ERRORS, Values, bare, values
 from django_cfg_tasks.turns import turn_of
@@ -30,6 +30,12 @@ logger = logging.getLogger("django_cfg_tasks.recorder")
 
 MAX_ROWS = 500
 """Rows of one statement, where the database takes as many parameters."""
+
+_SHORT_WAYS: tuple[tuple[Callable[[list[JobRecord]], Any], Mapping[str, Callable[[Any, Any], set[str]]]], ...] = (
+    (beginnings.beginnings_of, beginnings.WRITERS),
+    (ends.ends_of, ends.WRITERS),
+)
+"""What picks the records that have one, and what writes them, by the kind of the database."""
 
 _BARE = "The TaskLog row of job %s is written without arguments, user, result and attempts: %s"
 
@@ -48,25 +54,26 @@ def upsert(records: Iterable[JobRecord], using: str | None = None) -> int:
     """
     alias = using or router.db_for_write(TaskLog)
     standing = latest(records)
-    ended = _end(standing, alias)
-    rows = [_row(record) for record in standing if record.job_id not in ended]
+    done = _write_shortly(standing, alias)
+    rows = [_row(record) for record in standing if record.job_id not in done]
     _forget_unknown_users(rows)
     size = _rows_per_statement(connections[alias])
-    return len(ended) + sum(_write(rows[start : start + size], alias) for start in range(0, len(rows), size))
+    return len(done) + sum(_write(rows[start : start + size], alias) for start in range(0, len(rows), size))
 
 
-def _end(records: list[JobRecord], alias: str) -> set[str]:
-    """Write the good ends of jobs whose rows are there; return the ids of those jobs."""
+def _write_shortly(records: list[JobRecord], alias: str) -> set[str]:
+    """Write what has a short way, and return the ids of the jobs that are done with by that."""
     connection = connections[alias]
-    write = WRITERS.get(connection.vendor)
-    ended: set[str] = set()
-    if write is not None:
-        ends = ends_of(records)
-        for start in range(0, len(ends), MAX_ROWS):
+    done: set[str] = set()
+    for rows_of, writers in _SHORT_WAYS:
+        if (write := writers.get(connection.vendor)) is None:
+            continue
+        rows = rows_of(records)
+        for start in range(0, len(rows), MAX_ROWS):
             # Whole rows are looked at one by one, and what is wrong with one is said there.
             with suppress(*DATA_ERRORS), _guarded(connection):
-                ended |= write(connection, ends[start : start + MAX_ROWS])
-    return ended
+                done |= write(connection, rows[start : start + MAX_ROWS])
+    return done
 
 
 def _row(record: JobRecord) -> Values:

@@ -19,7 +19,8 @@ from django_cfg_tasks.store.target import Target
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-HELD_VENDORS = {vendor for vendor, statements in STATEMENTS.items() if statements.insert_lone is not None}
+_INSERTS = {kind: sql for kind, statements in STATEMENTS.items() if (sql := statements.insert_lone) is not None}
+HELD_VENDORS = frozenset(_INSERTS)
 IDLE_SECONDS = 60.0
 """A connection that was not used for so long may have been forgotten by what stands in between: it is not trusted."""
 SQLITE_BUSY_SECONDS = 1
@@ -35,8 +36,7 @@ class HeldConnection:
         self._alias = alias
         self._raw: Any = None
         self._used_at = 0.0
-        sql = STATEMENTS[target.vendor].insert_lone
-        assert sql is not None  # it is one of `HELD_VENDORS`
+        sql = _INSERTS[target.vendor]
         self._insert = with_marks(sql) if target.vendor == "sqlite" else sql
 
     def insert(self, record: JobRecord) -> bool:

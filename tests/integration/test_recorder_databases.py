@@ -316,6 +316,77 @@ def known() -> Iterator[None]:
     registry.tasks.remove("send_email")
 
 
+def written(using: str, *records: JobRecord) -> dict[str, Any]:
+    """Write records one after the other, and return what the row says but for its own times, and take it away."""
+    for record in records:
+        upsert([record], using=using)
+    [values] = TaskLog.objects.using(using).values()
+    TaskLog.objects.using(using).all().delete()
+    return {name: value for name, value in values.items() if name not in ("id", "created_at", "updated_at")}
+
+
+@pytest.mark.usefixtures("known")
+class TestBeginnings:
+    """A job that is new: little is known of it, and less is written, and the row is the same."""
+
+    def test_many_take_one_short_statement_each(self, database: str) -> None:
+        many = 2 * MAX_ROWS
+        with CaptureQueriesContext(connections[database]) as queries:
+            assert upsert([queued(f"job-{number}") for number in range(many)], using=database) == many
+        assert len(queries) == 2
+        if connections[database].vendor != "mysql":
+            assert all("DO NOTHING" in query["sql"] for query in queries)
+        assert set(statuses(database).values()) == {"queued"}
+
+    def test_a_row_is_as_if_it_had_been_written_whole(self, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        changes: list[dict[str, Any]] = [
+            {},
+            {"status": JobStatus.deferred, "due_time": NOON},
+            {"expire_time": NOON},
+            {"args": [], "kwargs": {}},
+            {"args": [1.5, None, True, 2**70, "é\x00\ud800", float("inf"), {"token": "t", "a": [{}]}]},
+            {"kwargs": {"subject": ["ä", 'a "word"', "\\u0000", "a\nb"], "password": "p"}},
+            {"job_retry": 2**40, "job_retry_after": 0},
+            {"queue": "wé" * 300},
+            {"options": {"job_timeout": 5}},
+            {"options": {"retry_of": "job-0"}},
+            {"options": {"user": 1}},
+            {"job_retries": 2},
+            {"attempt": 1, "attempts": [failure(1)]},
+            {"progress": 0.5, "progress_message": "half"},
+            {"task": "nobody_knows_it"},
+        ]
+        for change in changes:
+            shortened = written(database, queued(**change))
+            with monkeypatch.context() as patch:
+                patch.setattr(statement, "_SHORT_WAYS", ())
+                assert shortened == written(database, queued(**change)), change
+
+    @pytest.mark.parametrize("known_before", [queued(), running(), succeeded()], ids=lambda record: record.status)
+    def test_a_row_that_is_there_stays(self, database: str, known_before: JobRecord) -> None:
+        upsert([known_before], using=database)
+        before = row(database)
+        assert upsert([queued(), queued("other")], using=database) == 2
+        assert row(database).status == before.status
+        if connections[database].vendor != "mysql":
+            assert row(database).updated_at == before.updated_at
+        assert row(database, "other").status == "queued"
+
+    def test_one_that_was_edited_is_not_new(self, database: str) -> None:
+        upsert([queued()], using=database)
+        upsert([queued(id=1, kwargs={"subject": "Hello"}, job_retry=7)], using=database)
+        assert (row(database).kwargs, row(database).job_retry) == ({"subject": "Hello"}, 7)
+
+    def test_arguments_are_hidden_by_those_who_know_how(self, database: str) -> None:
+        registry.tasks.remove("send_email")
+
+        @task(name="send_email", mask=["subject"])
+        def send_email(to: str, subject: str) -> None: ...
+
+        upsert([queued()], using=database)
+        assert row(database).kwargs == {"subject": MASK}
+
+
 @pytest.mark.usefixtures("known")
 class TestGoodEnds:
     """A job that has succeeded at once and whose row is there: less is written, and the row is the same."""
@@ -351,19 +422,12 @@ class TestGoodEnds:
             {"owner": "wé" * 300},
         ]
 
-        def written(before: JobRecord | None, record: JobRecord) -> dict[str, Any]:
-            if before is not None:
-                upsert([before], using=database)
-            upsert([record], using=database)
-            [values] = TaskLog.objects.using(database).values()
-            TaskLog.objects.using(database).all().delete()
-            return {name: value for name, value in values.items() if name not in ("id", "created_at", "updated_at")}
-
         for before, change in itertools.product(befores, changes):
-            shortened = written(before, succeeded(**change))
+            records = [*([before] if before else []), succeeded(**change)]
+            shortened = written(database, *records)
             with monkeypatch.context() as patch:
-                patch.setattr(statement, "WRITERS", {})
-                assert shortened == written(before, succeeded(**change))
+                patch.setattr(statement, "_SHORT_WAYS", ())
+                assert shortened == written(database, *records)
 
     def test_it_never_moves_back(self, database: str) -> None:
         upsert([succeeded(status=JobStatus.canceled)], using=database)
