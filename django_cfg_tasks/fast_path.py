@@ -1,8 +1,9 @@
-"""The short way of a lone job: stored and rung for in one thread, on connections that block.
+"""The short way of a lone job: stored and rung for where the caller is, on two connections that are kept for it.
 
 The home loop writes many jobs in one statement. For a single one, while nobody else enqueues, its round trips between
-threads cost as much as the work. So a sync caller does the work itself; for an async one, a thread does. Only what is
-plain goes this way: whatever comes in between, the caller takes the long way, which knows what to do and what to say.
+threads cost as much as the work. So a caller does the work itself; what would block an async one is done by a thread.
+Only what is plain goes this way: whatever comes in between, the caller takes the long way, which knows what to do and
+what to say.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from django_cfg_tasks.broker import Doorbell, bell_of
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.loop import HomeLoop
 from django_cfg_tasks.store import HeldConnection
+from django_cfg_tasks.waits import Steps, block_on, follow
 
 logger = logging.getLogger("django_cfg_tasks.client")
 
@@ -42,13 +44,13 @@ class Tried(enum.Enum):
     """The database failed: the job may be stored or not, and nobody was told of it."""
 
 
-_Work = tuple[JobRecord, asyncio.Future[Tried]]
+_Work = tuple[Steps[Tried], asyncio.Future[Tried]]
 
 
 class FastPath:
     """One job at a time. ``held`` opens what stores jobs, None where they can't be stored this way.
 
-    ``accepted`` is called in the thread that stored a job, and then, if Redis did not hear of it, ``unheard``.
+    ``accepted`` is called in whichever thread stored a job, and then, if Redis did not hear of it, ``unheard``.
     """
 
     def __init__(
@@ -73,25 +75,14 @@ class FastPath:
 
     def accept(self, record: JobRecord) -> Tried:
         """Store a job and ring for it, in the caller's thread."""
-        if not self._take():
-            return Tried.not_stored
-        try:
-            return self._accept(record)
-        finally:
-            self._taken.release()
+        return block_on(self._accept(record)) if self._take() else Tried.not_stored
 
     async def aaccept(self, record: JobRecord) -> Tried:
-        """Store a job and ring for it, in a thread of our own."""
-        if not self._take():
-            return Tried.not_stored
-        try:
-            work = self._work or self._start_thread()
-        except RuntimeError:  # no more threads, or the interpreter is going down
-            self._taken.release()
-            return Tried.not_stored
-        answer: asyncio.Future[Tried] = asyncio.get_running_loop().create_future()
-        work.put((record, answer))
-        return await answer
+        """Store a job and ring for it, on the caller's loop or in a thread of our own.
+
+        A caller that is cancelled leaves it to that thread.
+        """
+        return await follow(self._accept(record), self._hand_over) if self._take() else Tried.not_stored
 
     def close(self) -> None:
         """Close the connections and end the thread; the next use opens them again."""
@@ -107,24 +98,28 @@ class FastPath:
     def _take(self) -> bool:
         return time.monotonic() >= self._not_before and self._taken.acquire(blocking=False)
 
-    def _accept(self, record: JobRecord) -> Tried:
-        held = self._held or self._open()
-        if held is None:
-            self._not_before = float("inf")
-            return Tried.not_stored
+    def _accept(self, record: JobRecord) -> Steps[Tried]:
+        """Do it, and give the way free again."""
         try:
-            if not held.insert(record):
+            held = self._held or self._open()
+            if held is None:
+                self._not_before = float("inf")
                 return Tried.not_stored
-        except Exception as error:
-            self._not_before = time.monotonic() + PAUSE_SECONDS
-            logger.debug("Job %s takes the long way: %s: %s", record.job_id, type(error).__name__, error)
-            return Tried.unsure
-        self._accepted(record)
-        try:
-            self._doorbell.ring(bell_of(record))
-        except Exception as error:
-            self._unheard(record, error)
-        return Tried.stored
+            try:
+                if not (yield from held.insert(record)):
+                    return Tried.not_stored
+            except Exception as error:
+                self._not_before = time.monotonic() + PAUSE_SECONDS
+                logger.debug("Job %s takes the long way: %s: %s", record.job_id, type(error).__name__, error)
+                return Tried.unsure
+            self._accepted(record)
+            try:
+                yield from self._doorbell.ring(bell_of(record))
+            except Exception as error:
+                self._unheard(record, error)
+            return Tried.stored
+        finally:
+            self._taken.release()
 
     # Connections that nobody uses
 
@@ -157,6 +152,18 @@ class FastPath:
 
     # The thread
 
+    def _hand_over(self, steps: Steps[Tried]) -> asyncio.Future[Tried]:
+        """Have the thread do the rest."""
+        answer: asyncio.Future[Tried] = asyncio.get_running_loop().create_future()
+        try:
+            work = self._work or self._start_thread()
+        except RuntimeError:  # no more threads, or the interpreter is going down
+            steps.close()
+            answer.set_result(Tried.unsure)
+        else:
+            work.put((steps, answer))
+        return answer
+
     def _start_thread(self) -> SimpleQueue[_Work | None]:
         work: SimpleQueue[_Work | None] = SimpleQueue()
         threading.Thread(target=self._run, args=(work,), name="django_cfg_tasks-fast-path", daemon=True).start()
@@ -165,16 +172,14 @@ class FastPath:
 
     def _run(self, work: SimpleQueue[_Work | None]) -> None:
         while (item := work.get()) is not None:
-            record, answer = item
+            steps, answer = item
             try:
-                outcome: Tried | BaseException = self._accept(record)
+                outcome: Tried | BaseException = block_on(steps)
             except BaseException as error:
                 outcome = error
-            finally:
-                self._taken.release()
             with suppress(RuntimeError):  # its loop was closed meanwhile
                 answer.get_loop().call_soon_threadsafe(_tell, answer, outcome)
-            del item, record, answer, outcome
+            del item, steps, answer, outcome
 
 
 def _tell(answer: asyncio.Future[Tried], outcome: Tried | BaseException) -> None:

@@ -1,5 +1,5 @@
-"""The bell of lone jobs, rung by whichever thread stored one: a blocking connection that stays open, as `Line` is on
-the home loop, and for the same reason. One thread at a time may use it.
+"""The bell of lone jobs, rung by whichever thread or loop stored one: a connection that stays open, as `Line` is on the
+home loop, and for the same reason. One caller at a time may use it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import redis
 from redis import exceptions
 
 from django_cfg_tasks.broker import keys
-from django_cfg_tasks.broker.connection import blocking_client
+from django_cfg_tasks.broker.connection import ANSWER_SECONDS, blocking_client
 from django_cfg_tasks.broker.faults import explained
 from django_cfg_tasks.broker.messages import Bell
 from django_cfg_tasks.broker.ringing import ringing, script
 from django_cfg_tasks.config import RearqConfig
+from django_cfg_tasks.waits import Steps, Wait
 
 
 class Doorbell:
@@ -29,13 +30,13 @@ class Doorbell:
         self._connection: Any = None
         self._connected = False
 
-    def ring(self, bell: Bell) -> None:
-        """`Broker.ring`, for one bell, in the caller's thread: it may be rung twice where the connection was lost."""
+    def ring(self, bell: Bell) -> Steps[None]:
+        """`Broker.ring`, for one bell: it may be rung twice where the connection was lost."""
         try:
             if bell.due_ms is None:
-                self._ask("XADD", keys.stream(bell.queue), "*", "job_id", bell.job_id)
+                yield from self._ask("XADD", keys.stream(bell.queue), "*", "job_id", bell.job_id)
             else:
-                self._run(script("ring"), json.dumps(ringing([bell], self._config.delay_queue_num)))
+                yield from self._run(script("ring"), json.dumps(ringing([bell], self._config.delay_queue_num)))
         except (exceptions.RedisError, OSError) as error:
             if (told := explained(self._config, error)) is not None:
                 raise told from error
@@ -50,30 +51,34 @@ class Doorbell:
             connection.disconnect()
             client.connection_pool.disconnect()
 
-    def _run(self, text: str, argument: str) -> None:
+    def _run(self, text: str, argument: str) -> Steps[None]:
         try:
-            self._ask("EVALSHA", hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), 0, argument)
+            yield from self._ask("EVALSHA", hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), 0, argument)
         except exceptions.NoScriptError:
-            self._ask("EVAL", text, 0, argument)
+            yield from self._ask("EVAL", text, 0, argument)
 
-    def _ask(self, *command: Any) -> None:
+    def _ask(self, *command: Any) -> Steps[None]:
+        was_open = self._connected
+        if not was_open or self._config.sentinels:  # which say whether it is to be opened elsewhere
+            yield None
         if self._client is None:
             self._client = blocking_client(self._config)
             self._connection = self._client.connection_pool.make_connection()
-        was_open = self._connected
         try:
-            self._exchange(command)
+            yield from self._exchange(command)
         except exceptions.ConnectionError:
             if not was_open:
                 raise
-            self._exchange(command)
+            yield None
+            yield from self._exchange(command)
 
-    def _exchange(self, command: Sequence[Any]) -> None:
+    def _exchange(self, command: Sequence[Any]) -> Steps[None]:
         connection = self._connection
         try:
             connection.connect()  # if need be; behind Sentinels, to another master
             self._connected = True
             connection.send_packed_command(connection.pack_command(*command), check_health=False)
+            yield Wait(connection._sock.fileno(), ANSWER_SECONDS)  # noqa: SLF001 - redis-py tells it to nobody
             connection.read_response()
         except exceptions.ResponseError as error:
             if not isinstance(error, exceptions.NoScriptError):

@@ -76,7 +76,7 @@ class Connection:
                     return await _RUNNERS[self.target.vendor](raw, query)
             kept = await keeper.take()
             try:
-                rows: Rows = await kept.raw.fetch(_with_numbers(query.sql), *query.params)
+                rows: Rows = await kept.raw.fetch(with_numbers(query.sql), *query.params)
             except BaseException:
                 await kept.let_go()
                 raise
@@ -259,7 +259,7 @@ async def _run_postgresql(raw: Any, query: Query) -> Rows:
     if not query.params and not query.returns:
         await raw.execute(query.sql)
         return []
-    rows: Rows = await raw.fetch(_with_numbers(query.sql), *query.params)
+    rows: Rows = await raw.fetch(with_numbers(query.sql), *query.params)
     return rows
 
 
@@ -295,7 +295,8 @@ def with_marks(sql: str) -> str:
 
 
 @functools.cache
-def _with_numbers(sql: str) -> str:
+def with_numbers(sql: str) -> str:
+    """Return a statement with the placeholders of PostgreSQL."""
     parts = sql.split("%s")
     return "".join(f"{part}${number}" for number, part in enumerate(parts[:-1], 1)) + parts[-1]
 

@@ -1,7 +1,7 @@
-"""A connection to Django's database that is ours, and blocks: for the insert of lone jobs by whichever thread has one.
+"""A connection to Django's database that is ours: for the insert of lone jobs by whichever thread or loop has one.
 
 Of Django's making, so that it is whatever the project's own are, but none of theirs: no transaction, no query log and
-no end of a request touches it. One thread at a time may use it. What goes wrong is the driver's error.
+no end of a request touches it. One caller at a time may use it. What goes wrong is the driver's error.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.store.connection import with_marks
 from django_cfg_tasks.store.dialects import STATEMENTS
+from django_cfg_tasks.store.libpq import PlannedStatement
 from django_cfg_tasks.store.rows import lone_row
 from django_cfg_tasks.store.target import Target
+from django_cfg_tasks.waits import Steps
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -35,17 +37,25 @@ class HeldConnection:
         self._target = target
         self._alias = alias
         self._raw: Any = None
+        self._statement: PlannedStatement | None = None
         self._used_at = 0.0
         sql = _INSERTS[target.vendor]
         self._insert = with_marks(sql) if target.vendor == "sqlite" else sql
 
-    def insert(self, record: JobRecord) -> bool:
+    def insert(self, record: JobRecord) -> Steps[bool]:
         """`Store.insert`, for one job without a unique key: whether it is new.
 
-        Where this raises, the job may be stored or not; the connection is closed.
+        Where this raises, or is given up, the job may be stored or not; the connection is closed.
         """
         try:
-            cursor = self._open().cursor()
+            if self._raw is None or (self._target.vendor == "postgresql" and self.is_idle):
+                yield None
+                self._open()
+            self._used_at = time.monotonic()
+            if self._statement is not None:
+                return bool((yield from self._statement.run(lone_row(record))))
+            yield None
+            cursor = self._raw.cursor()
             try:
                 cursor.execute(self._insert, lone_row(record))
                 return bool(cursor.rowcount)
@@ -62,19 +72,21 @@ class HeldConnection:
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""
-        raw, self._raw = self._raw, None
+        raw, self._raw, self._statement = self._raw, None, None
         if raw is not None:
             raw.close()
 
-    def _open(self) -> Any:
-        if self._target.vendor == "postgresql" and self.is_idle:
-            self.close()
-        self._used_at = time.monotonic()
-        if self._raw is None:
-            # The driver's own: Django's would keep and log each statement where DEBUG is on, and can't be closed
-            # on an event loop.
-            self._raw = self._connect().connection
-        return self._raw
+    def _open(self) -> None:
+        self.close()
+        # The driver's own: Django's would keep and log each statement where DEBUG is on, and can't be closed
+        # on an event loop.
+        self._raw = self._connect().connection
+        if self._target.vendor == "postgresql":
+            from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+            if is_psycopg3:
+                is_pooled = self._target.credentials.get("statement_cache_size") == 0
+                self._statement = PlannedStatement(self._raw, self._insert, is_pooled=is_pooled)
 
     def _connect(self) -> BaseDatabaseWrapper:
         from django.db import connections
@@ -91,18 +103,9 @@ class HeldConnection:
         connection.settings_dict["OPTIONS"] = {
             "connect_timeout": CONNECT_SECONDS,
             **{name: value for name, value in options.items() if name != "pool"},
-            **self._prepared(),
         }
         connection.connect()
         return connection
-
-    def _prepared(self) -> dict[str, Any]:
-        """To plan the statement costs the server as much as to run it: let it keep the plan."""
-        from django.db.backends.postgresql.psycopg_any import is_psycopg3
-
-        # A pooler in front may give the next statement to another session, which knows nothing of the plan.
-        pooled = self._target.credentials.get("statement_cache_size") == 0
-        return {"server_side_binding": True, "prepare_threshold": None if pooled else 0} if is_psycopg3 else {}
 
     def _prefer_wal(self, raw: Any) -> None:
         """As the store's own connection does."""

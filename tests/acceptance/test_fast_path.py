@@ -76,6 +76,8 @@ SAME = """
 import datetime as dt
 from django.db import connection
 
+from django_cfg_tasks.waits import block_on
+
 held = client.acceptance._held()
 
 def rows(records):
@@ -102,11 +104,66 @@ tasks = [
 records = [task.record(["é\\n'%s' ? $1 \\U0001f600"], {}) for task in tasks] + [greet.record([], {"name": "%(x)s"})]
 assert all(long(record) for record in records)
 expected = rows(records)
-assert all(held.insert(record) for record in records)
+assert all(block_on(held.insert(record)) for record in records)
 assert rows(records) == expected
-assert held.insert(records[0]) and not held.insert(records[0]), "its id is taken"
+assert [block_on(held.insert(records[0])) for _ in range(2)] == [True, False], "its id is taken"
 client.disable("greet")
-assert [held.insert(record) for record in records[1:]] == [False, False, False, True, False]
+assert [block_on(held.insert(record)) for record in records[1:]] == [False, False, False, True, False]
+emit("well")
+"""
+ON_A_LOOP = """
+import os, signal, time
+
+def of_database(signum):
+    os.kill(way._held._raw.info.backend_pid, signum)
+
+async def beats(until):
+    beats = 0
+    while not until.done():
+        beats += 1
+        await asyncio.sleep(0.01)
+    return beats
+
+async def main():
+    handed, hand_over = [], way._hand_over
+    way._hand_over = lambda steps: (handed.append(steps), hand_over(steps))[1]
+    await greet.delay("opens both connections")
+    assert len(handed) == 1
+    jobs = [await greet.delay("x" * size) for size in (0, 10, 900_000)]
+    assert taken() and all(job.created for job in jobs)
+
+    of_database(signal.SIGSTOP)
+    asyncio.get_running_loop().call_later(0.5, of_database, signal.SIGCONT)
+    job = asyncio.ensure_future(greet.delay("while the database stands still"))
+    assert await beats(job) >= 20 and (await job).created and taken()
+    assert len(handed) == 1, "no thread had a part in these"
+
+    with redis.Redis.from_url(settings.DJANGO_CFG_TASKS["rearq"]["redis_url"]) as server:
+        server.client_kill_filter(_type="normal", skipme=True)
+    assert (await greet.delay("on a new connection to Redis")).created and taken()
+    assert len(handed) == 2, "to connect would have blocked"
+    assert rung() == await asyncio.to_thread(stored)
+
+    of_database(signal.SIGSTOP)
+    job = asyncio.ensure_future(greet.using(job_id="given-up").delay("its caller goes away"))
+    await asyncio.sleep(0.1)
+    job.cancel()
+    of_database(signal.SIGCONT)
+    try:
+        await job
+    except asyncio.CancelledError:
+        pass
+    else:
+        raise AssertionError("it was not cancelled")
+    while "given-up" not in rung():
+        await asyncio.sleep(0.01)
+    while way._taken.locked():
+        await asyncio.sleep(0.01)
+    assert (await greet.delay("after that")).created and taken()
+    assert rung() == await asyncio.to_thread(stored)
+
+asyncio.run(main())
+assert not client.acceptance._unrung and len(stored()) == 8
 emit("well")
 """
 MET = """
@@ -177,6 +234,10 @@ def test_callers_that_meet_and_those_that_may_not_take_it(
     make_project: Callable[..., TaskProject], database: str
 ) -> None:
     assert make_project(TASKS, database=database).json(BELLS + MET) == "well"
+
+
+def test_a_loop_goes_on_while_its_job_is_stored(make_project: Callable[..., TaskProject]) -> None:
+    assert make_project(TASKS, database="postgres").json(BELLS + ON_A_LOOP) == "well"
 
 
 def test_a_locked_file_is_waited_for_on_the_long_way(make_project: Callable[..., TaskProject]) -> None:
