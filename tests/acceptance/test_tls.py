@@ -35,15 +35,16 @@ def tls_redis() -> Iterator[TlsRedis]:
 
 @pytest.mark.long
 def test_worker_timer_and_callers_speak_tls(make_project: Callable[..., TaskProject], tls_redis: TlsRedis) -> None:
-    project = make_project(TASKS, redis_url=tls_redis.tls_url())
+    project = make_project(TASKS, redis_url=tls_redis.tls_url(), database="postgres")
     worker = project.worker("--with-timer")
     worker.wait_for_log("consumes")
     code = (
-        "from shop.tasks import add\nfrom django_cfg_tasks.health import check_health\n"
-        "jobs = [add.enqueue(1, 2), add.using(countdown=1).enqueue(3, 4)]\n"
+        "import asyncio\nfrom shop.tasks import add\nfrom django_cfg_tasks.health import check_health\n"
+        "async def on_a_loop():\n    return [await add.delay(number, number) for number in range(3)]\n"
+        "jobs = [add.enqueue(1, 2), add.using(countdown=1).enqueue(3, 4), *asyncio.run(on_a_loop())]\n"
         "results = [job.wait(timeout=20).result for job in jobs]\nemit([results, check_health().healthy])"
     )
-    assert project.json(code) == [[3, 7], True]
+    assert project.json(code) == [[3, 7, 0, 2, 4], True]
     assert worker.stop() == 0
 
 
