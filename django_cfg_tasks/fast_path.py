@@ -72,6 +72,7 @@ class FastPath:
         self._not_before = 0.0
         self._watched = False
         self._work: SimpleQueue[_Work | None] | None = None
+        self._handing_over = threading.Lock()  # or what is handed over could come behind the thread's end
 
     def accept(self, record: JobRecord) -> Tried:
         """Store a job and ring for it, in the caller's thread."""
@@ -86,9 +87,10 @@ class FastPath:
 
     def close(self) -> None:
         """Close the connections and end the thread; the next use opens them again."""
-        work, self._work = self._work, None
-        if work is not None:
-            work.put(None)
+        with self._handing_over:
+            work, self._work = self._work, None
+            if work is not None:
+                work.put(None)
         if self._taken.acquire(timeout=CLOSE_SECONDS):
             try:
                 self._rest()
@@ -156,12 +158,12 @@ class FastPath:
         """Have the thread do the rest."""
         answer: asyncio.Future[Tried] = asyncio.get_running_loop().create_future()
         try:
-            work = self._work or self._start_thread()
+            with self._handing_over:
+                work = self._work or self._start_thread()
+                work.put((steps, answer))
         except RuntimeError:  # no more threads, or the interpreter is going down
             steps.close()
             answer.set_result(Tried.unsure)
-        else:
-            work.put((steps, answer))
         return answer
 
     def _start_thread(self) -> SimpleQueue[_Work | None]:

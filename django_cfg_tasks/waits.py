@@ -80,7 +80,7 @@ async def _ready(wait: Wait) -> None:
     add, remove = (loop.add_writer, loop.remove_writer) if wait.to_write else (loop.add_reader, loop.remove_reader)
     ready = loop.create_future()
     add(wait.fd, _tell, ready)
-    timer = None if wait.seconds is None else loop.call_later(wait.seconds, _tell, ready, _in_vain(wait))
+    timer = None if wait.seconds is None else loop.call_later(wait.seconds, _give_up, ready, wait)
     try:
         await ready
     finally:
@@ -89,13 +89,14 @@ async def _ready(wait: Wait) -> None:
             timer.cancel()
 
 
-def _tell(ready: asyncio.Future[None], error: Exception | None = None) -> None:
-    if ready.done():
-        return
-    if error is None:
+def _tell(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
         ready.set_result(None)
-    else:
-        ready.set_exception(error)
+
+
+def _give_up(ready: asyncio.Future[None], wait: Wait) -> None:
+    if not ready.done():
+        ready.set_exception(_in_vain(wait))
 
 
 def _in_vain(wait: Wait) -> TimeoutError:
