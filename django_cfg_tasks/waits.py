@@ -42,8 +42,8 @@ def block_on(steps: Steps[T]) -> T:
 async def follow(steps: Steps[T], hand_over: Callable[[Steps[T]], asyncio.Future[T]]) -> T:
     """Do the work on the running loop, as far as that waits for sockets only, and have the rest done elsewhere.
 
-    ``hand_over`` takes the work where its next step may block, and where the caller is cancelled: what was begun is
-    brought to its end.
+    ``hand_over`` takes the work where its next step may block, where the loop knows no way to wait, and where the
+    caller is cancelled: what was begun is brought to its end. It may go on before there is something to read.
     """
     try:
         wait = next(steps)
@@ -52,6 +52,8 @@ async def follow(steps: Steps[T], hand_over: Callable[[Steps[T]], asyncio.Future
                 await _ready(wait)
             except TimeoutError as error:
                 wait = steps.throw(error)
+            except NotImplementedError:  # Windows' own loop waits for no sockets but its own
+                break
             except asyncio.CancelledError:
                 hand_over(steps).cancel()  # nobody listens any more
                 raise

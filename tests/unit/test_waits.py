@@ -170,6 +170,18 @@ class TestOnALoop:
         assert await follow(work(), elsewhere) == "done"
         assert threads[0] == threading.get_ident() != threads[1]
 
+    async def test_where_a_loop_has_no_way_to_wait(self, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+        ours, theirs = pair
+        loop = asyncio.get_running_loop()
+
+        def add_reader(*_: object) -> None:
+            raise NotImplementedError
+
+        monkeypatch.setattr(loop, "add_reader", add_reader)
+        theirs.send(b"hello")
+        read = Log().read(ours)
+        assert await follow(read, lambda steps: loop.run_in_executor(None, block_on, steps)) == b"hello"
+
     async def test_who_is_cancelled_leaves_the_rest_to_others(self, pair: Pair) -> None:
         ours, theirs = pair
         log = Log()
