@@ -19,10 +19,8 @@ from django.utils import timezone
 from pydantic_core import to_json
 
 from django_cfg_tasks.jobs import WAITING, JobRecord
-from django_cfg_tasks.masking import mask_arguments
 from django_cfg_tasks.models import TaskLog
-from django_cfg_tasks.recorder.rows import DATA_ERRORS, as_json, fitting, fitting_integer, is_open, moment_of
-from django_cfg_tasks.registry import tasks
+from django_cfg_tasks.recorder.rows import DATA_ERRORS, as_json, data_of, fitting, fitting_integer, is_open, moment_of
 
 _ROW_OPTIONS = frozenset({"user", "retry_of"})
 """What of a job's options has a column of its own, and is looked at where whole rows are written."""
@@ -99,7 +97,7 @@ def beginnings_of(records: Iterable[JobRecord]) -> list[Beginning]:
 
 
 def _beginning(record: JobRecord) -> Beginning:
-    args, kwargs = mask_arguments(record.args, record.kwargs, tasks[record.task].parameters, ())
+    args, kwargs, _ = data_of(record)
     return Beginning(
         fitting("job_id", record.job_id),
         task_name=fitting("task_name", record.task),

@@ -58,7 +58,7 @@ def values(record: JobRecord) -> Values:
     """Return the row of ``record``. ValueError for a number that has too many digits to be read back; else nothing."""
     now = moment_of(timezone.now())
     last = record.attempts[-1] if record.attempts and record.status.is_final else None
-    args, kwargs, result = _data(record)
+    args, kwargs, result = data_of(record)
     row = {
         "job_id": record.job_id,
         "task_name": record.task,
@@ -124,7 +124,7 @@ def bare(row: Values) -> Values:
     }
 
 
-def _data(record: JobRecord) -> tuple[list[Any], dict[str, Any], Any]:
+def data_of(record: JobRecord) -> tuple[list[Any], dict[str, Any], Any]:
     """Return arguments and result as people may see them.
 
     A process that doesn't know the task goes by keys alone; one that does will write the row again.
@@ -164,24 +164,21 @@ def _user(record: JobRecord) -> Any:
 
 def as_json(value: Any) -> str | None:
     """Return ``value`` as the text of JSON that every database takes; None is none."""
-    if value is None:
-        return None
-    try:
-        text = _encode(value)
-    except (TypeError, ValueError):
-        return _encode(_clean(value))
-    return _encode(_clean(value)) if _DOUBTFUL_JSON.search(text) else text
+    return None if value is None else _storable(value) or _encode(_clean(value))
 
 
 def _json(value: Any) -> Any:
     """Return ``value`` as JSON that every database takes; nearly always it is that already."""
-    if not value:
-        return value
+    return value if not value or _storable(value) else _clean(value)
+
+
+def _storable(value: Any) -> str | None:
+    """Return the text of ``value`` as JSON; None where it is none, or some that not every database takes."""
     try:
         text = _encode(value)
     except (TypeError, ValueError):
-        return _clean(value)
-    return _clean(value) if _DOUBTFUL_JSON.search(text) else value
+        return None
+    return None if _DOUBTFUL_JSON.search(text) else text
 
 
 def _clean(value: Any) -> Any:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from django_cfg_tasks.jobs import JobRecord
 from django_cfg_tasks.store.connection import with_marks
 from django_cfg_tasks.store.dialects import STATEMENTS
-from django_cfg_tasks.store.libpq import PlannedStatement
 from django_cfg_tasks.store.rows import lone_row
 from django_cfg_tasks.store.target import Target
 from django_cfg_tasks.waits import Steps
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from django_cfg_tasks.store.libpq import PlannedStatement
 
 _INSERTS = {kind: sql for kind, statements in STATEMENTS.items() if (sql := statements.insert_lone) is not None}
 HELD_VENDORS = frozenset(_INSERTS)
@@ -85,6 +86,8 @@ class HeldConnection:
             from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
             if is_psycopg3:
+                from django_cfg_tasks.store.libpq import PlannedStatement
+
                 is_pooled = self._target.credentials.get("statement_cache_size") == 0
                 self._statement = PlannedStatement(self._raw, self._insert, is_pooled=is_pooled)
 

@@ -1,20 +1,19 @@
 """One statement to PostgreSQL by libpq itself, as psycopg gives it out: for what is said often, and one row at a time.
 
 psycopg's cursors look at the types of all values, at the plans they keep and at what might come back, which takes as
-long as the server does. Here all values travel as text, and what comes back is a number.
+long as the server does. Here all values travel as text, and what comes back is a number. Imported where psycopg 3 is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from psycopg import Connection, DatabaseError, pq
+from psycopg.pq.abc import PGresult
 
 from django_cfg_tasks.store.connection import with_numbers
 from django_cfg_tasks.waits import Steps, Wait
-
-if TYPE_CHECKING:
-    from psycopg import Connection
-    from psycopg.pq.abc import PGresult
 
 NAME = b"django_cfg_tasks"
 
@@ -58,8 +57,6 @@ class PlannedStatement:
 
 
 def _check(result: PGresult) -> None:
-    from psycopg import DatabaseError, pq
-
     if result.status != pq.ExecStatus.COMMAND_OK:
         raise DatabaseError(pq.error_message(result))
 

@@ -39,14 +39,11 @@ COLUMNS = (
     "expire_time, due_time, start_time, owner, attempt, deliveries, options, unique_key, progress, progress_message"
 )
 OPEN_COLUMNS = "id, job_id, task, queue, status, enqueue_time, due_time, owner"
-INSERTED = (
-    "task, args, kwargs, job_retry, job_retries, job_retry_after, job_id, enqueue_time, expire_time, status, "
-    "queue, due_time, options, unique_key, unique_until"
-)
 LONE = (
     "task, args, kwargs, job_retry, job_retries, job_retry_after, job_id, enqueue_time, expire_time, status, queue, "
     "due_time, options"
 )
+INSERTED = f"{LONE}, unique_key, unique_until"
 RESULT_COLUMNS = (
     "worker, success, msg_id, result, start_time, finish_time, job_id, attempt, outcome, error_class, "
     "error_message, traceback"

@@ -112,7 +112,7 @@ assert [block_on(held.insert(record)) for record in records[1:]] == [False, Fals
 emit("well")
 """
 ON_A_LOOP = """
-import os, signal, time
+import os, signal
 
 def of_database(signum):
     os.kill(way._held._raw.info.backend_pid, signum)
@@ -146,7 +146,8 @@ async def main():
 
     of_database(signal.SIGSTOP)
     job = asyncio.ensure_future(greet.using(job_id="given-up").delay("its caller goes away"))
-    await asyncio.sleep(0.1)
+    while not way._taken.locked():
+        await asyncio.sleep(0)
     job.cancel()
     of_database(signal.SIGCONT)
     try:
